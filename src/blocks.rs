@@ -37,13 +37,9 @@ fn fetch_if_due(refresh_ms: u64, context: &RequestContext) {
     if refresh_ms == 0 {
         return;
     }
-    let Some(fetching) = context.isolate.block_list.fetcher(refresh_ms, context.now_ms) else {
-        return;
-    };
-    context.spawn(|context| async move {
-        let _fetching = fetching;
-        fetch(&context).await;
-    });
+    if context.isolate.block_list.begins_fetch(refresh_ms, context.now_ms) {
+        context.spawn(|context| async move { fetch(&context).await });
+    }
 }
 
 /// Fetches the list. If the store fails, the isolate keeps the list that it has.

@@ -7,8 +7,8 @@ use crate::platform::http::Body;
 use crate::store;
 use crate::token::key_selection;
 use portcullis_core::{
-    Answer, Denial, Event, EventFormat, EventRequest, Outage, Refusal, RequestHead, Route,
-    StoreResult, TokenHash,
+    Answer, Denial, Event, EventArrival, EventFormat, EventRequest, Outage, Refusal, RequestHead,
+    Route, StoreResult, TokenHash,
 };
 use redis_rest::{Command, Reply};
 
@@ -57,26 +57,34 @@ async fn verify(request: &EventRequest, context: &RequestContext) -> Result<Even
 }
 
 /// Writes the markers of an event. Returns the result for the log.
+///
+/// An event that this isolate has written before is written once more, as of its first arrival, in
+/// case the store lost it.
 async fn revoke(event: &Event, context: &RequestContext) -> Result<&'static str, Refusal> {
     let (recent, now) = (&context.isolate.recent_events, context.now);
     let content = event.content();
     let claim = event.claim(content, now);
     // The issuer's name of the event, and what it revokes.
-    let own = TokenHash::of(&format!("{}\n{content}", claim.text(3).unwrap_or_default()));
-    if recent.borrow().contains(&own) {
-        return Ok("repeated");
-    }
-    let claimed = replies(&[claim], context).await?;
-    let claimed = claimed.first().ok_or(Outage::StoreBadResponse)?;
-    let first = Event::first_arrival(claimed, content)?;
-    replies(&event.marks(first, now), context).await?;
-    let mut recent = recent.borrow_mut();
-    // A repeated event that is forgotten costs the store its commands, and changes nothing.
-    if recent.len() >= RECENT_MAX {
-        recent.clear();
-    }
-    recent.push(own);
-    Ok("revoked")
+    let id = TokenHash::of(&format!("{}\n{content}", claim.text(3).unwrap_or_default()));
+    let arrival = recent.borrow().arrival(id, now);
+    let (first, result) = match arrival {
+        EventArrival::Written => return Ok("repeated"),
+        EventArrival::Repeated { first } => {
+            let mut commands = event.marks(first, now);
+            commands.push(event.claim(content, first));
+            replies(&commands, context).await?;
+            (first, "repeated")
+        }
+        EventArrival::New => {
+            let claimed = replies(&[claim], context).await?;
+            let claimed = claimed.first().ok_or(Outage::StoreBadResponse)?;
+            let first = Event::first_arrival(claimed, content)?;
+            replies(&event.marks(first, now), context).await?;
+            (first, "revoked")
+        }
+    };
+    recent.borrow_mut().record(id, first, now);
+    Ok(result)
 }
 
 /// Returns the store's replies, each of which must be a value.
@@ -91,5 +99,3 @@ async fn replies(commands: &[Command], context: &RequestContext) -> Result<Vec<R
 
 /// How long a body may take. Providers send it at once.
 const BODY_MS_MAX: u32 = 5000;
-/// How many events an isolate remembers, so that repeated ones cost the store nothing.
-const RECENT_MAX: usize = 256;

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::dependency::breakers::Breakers;
 use crate::limits::counters::LimitCounters;
 use crate::metrics::counters::Counters;
+use crate::operator::state::OperatorState;
 use crate::platform::crypto::CryptoKey;
 use crate::platform::executor::Executor;
 use crate::renewals::queue::Renewals;
@@ -12,7 +13,7 @@ use crate::token::cache::TokenCache;
 use crate::token::introspection_limits::IntrospectionLimits;
 use crate::token::key_sets::KeySets;
 use crate::usage::state::UsageState;
-use portcullis_core::TokenHash;
+use portcullis_core::RecentEvents;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -25,8 +26,7 @@ pub struct Isolate {
     pub breakers: Breakers,
     pub tokens: TokenCache,
     pub block_list: Rc<BlockList>,
-    /// The recent events that took effect, with what each one revoked.
-    pub recent_events: RefCell<Vec<TokenHash>>,
+    pub recent_events: RefCell<RecentEvents>,
     pub key_sets: KeySets,
     pub introspection_limits: IntrospectionLimits,
     /// The same for API keys, so that made-up ones use up no rate of other tokens.
@@ -35,6 +35,7 @@ pub struct Isolate {
     pub renewals: Renewals,
     pub counters: Rc<Counters>,
     pub usage: Rc<UsageState>,
+    pub operator: OperatorState,
     /// Whether the store refuses scripts with key locking.
     pub has_plain_scripts: Cell<bool>,
     /// The key that signs assertions, once a signature of it was verified.
@@ -58,6 +59,7 @@ impl Isolate {
             renewals: Renewals::default(),
             counters: Rc::default(),
             usage: Rc::default(),
+            operator: OperatorState::default(),
             has_plain_scripts: Cell::default(),
             assertion_key: RefCell::default(),
         }

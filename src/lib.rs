@@ -15,6 +15,7 @@ mod instance;
 mod isolate;
 mod limits;
 mod metrics;
+mod operator;
 mod pipeline;
 mod platform;
 mod renewals;

@@ -6,11 +6,11 @@ use crate::platform::executor::{Holding, TaskPort};
 use crate::platform::http;
 use crate::platform::protocol::{End, IncomingRequest, TaskFailure};
 use crate::token::{api_keys, authenticate, introspect};
-use crate::{blocks, events, forward, limits, renewals, response, store, usage};
+use crate::{blocks, events, forward, limits, operator, renewals, response, store, usage};
 use forward::Outbound;
 use portcullis_core::{
-    Answer, AuthenticatedRequest, Check, Destination, Outage, Permit, Refusal, RequestHead, Route,
-    StoreResult, Target, client_group,
+    Answer, AuthenticatedRequest, Check, Destination, OperatorRequest, Outage, Permit, Refusal,
+    RequestHead, Route, StoreResult, Target, client_group,
 };
 use std::rc::Rc;
 
@@ -44,6 +44,10 @@ async fn respond(
         Ok(Decision::Answer(answer)) => {
             return response::finish(Ok(Outcome::Answered(answer)), &incoming, &context);
         }
+        Ok(Decision::Operator(asked)) => {
+            let answer = operator::answer(asked, &context).await;
+            return response::respond(answer, &incoming, &context);
+        }
         Err(refusal) => return response::finish(Err(refusal), &incoming, &context),
     };
     // From here on, nothing keeps the headers: the upstream may be slow, and the client may leave
@@ -62,6 +66,8 @@ async fn respond(
 enum Decision {
     /// The edge answers the request itself.
     Answer(Answer),
+    /// The edge answers an operator.
+    Operator(OperatorRequest),
     Forward(Box<Outbound>),
 }
 
@@ -70,6 +76,9 @@ async fn handle(head: &RequestHead<'_>, context: &RequestContext) -> Result<Deci
     let policy = context.policy;
     context.trace.describe(head.path(), client_group(head, policy.trusted_proxy_hops));
     context.cors.set(policy.cors(None));
+    if let Some(request) = policy.operator_request(head)? {
+        return Ok(Decision::Operator(request));
+    }
     let blocked = blocks::check_network(head, context);
     // Only a route can be one that refuses nothing.
     let route = match (policy.destination(head), blocked) {

@@ -6,13 +6,14 @@ mod problem;
 
 use crate::config::Config;
 use crate::context::{Outcome, RequestContext};
-use crate::metrics::export::{self, Ending};
+use crate::metrics::ending::Ending;
+use crate::metrics::export;
 use crate::platform::clock;
 use crate::platform::http::Response;
 use crate::platform::protocol::{End, Fields, IncomingRequest};
 use crate::trace::Enforcement;
 use crate::usage;
-use portcullis_core::{Access, Denial, LogPolicy, Refusal, RequestHead};
+use portcullis_core::{Access, Answer, Denial, LogPolicy, Refusal, RequestHead};
 
 /// Returns the response to a request, and logs and counts it.
 pub fn finish(
@@ -25,10 +26,7 @@ pub fn finish(
             (response.status, decorate(&response, &request.head, context), "forwarded", None)
         }
         Ok(Outcome::Answered(answer)) => {
-            let body = if request.head.method() == "HEAD" { String::new() } else { answer.body };
-            let mut fields = answer.fields;
-            fields.push(("x-request-id", context.request_id.clone()));
-            (answer.status, End::Respond { status: answer.status, fields, body }, "answered", None)
+            (answer.status, respond(answer, request, context), "answered", None)
         }
         Err(refusal) => {
             let (status, end) = refuse(refusal, &request.head, context);
@@ -36,13 +34,22 @@ pub fn finish(
         }
     };
     let ms = clock::now_ms().saturating_sub(context.now_ms);
-    let ending = Ending { outcome, code, status, ms, colo: request.colo };
+    let method = request.head.method();
+    let ending = Ending { outcome, code, status, ms, method, colo: request.colo };
     export::record(&ending, context);
     usage::push_if_due(context);
     if code.is_some() || context.policy.observability.log == LogPolicy::All {
         access_log::write(&ending, request, context);
     }
     end
+}
+
+/// Returns a response of the edge itself.
+pub fn respond(answer: Answer, request: &IncomingRequest<'_>, context: &RequestContext) -> End {
+    let Answer { status, mut fields, body } = answer;
+    let body = if request.head.method() == "HEAD" { String::new() } else { body };
+    fields.push(("x-request-id", context.request_id.clone()));
+    End::Respond { status, fields, body }
 }
 
 /// Returns and logs the response of an isolate whose configuration is invalid, or whose secrets
@@ -64,6 +71,7 @@ pub fn misconfigured(request: &IncomingRequest<'_>, config: &Config) -> End {
         code: Some(refusal.code()),
         status,
         ms: clock::now_ms().saturating_sub(request.now_ms),
+        method: request.head.method(),
         colo: request.colo,
     };
     access_log::write_misconfigured(&ending, request);

@@ -81,13 +81,36 @@ pub async fn write_for_replies(
     commands: &[Command],
     context: &RequestContext,
 ) -> Option<Vec<Reply>> {
+    let replies = write_for_all_replies(commands, context).await?;
+    let has_failed = replies.iter().any(|reply| matches!(reply, Reply::Error(_)));
+    (!has_failed).then_some(replies)
+}
+
+/// Does what [`write`] does. Returns the replies, with those of commands that the store did not
+/// accept, or `None` if it did not reply.
+pub async fn write_for_all_replies(
+    commands: &[Command],
+    context: &RequestContext,
+) -> Option<Vec<Reply>> {
     if context.isolate.breakers.is_open(Dependency::Store, clock::now_ms()) {
         return None;
     }
+    send_in_time(commands, RESPONSE_BYTES_MAX, context).await
+}
+
+/// Returns the reply to a command that no verdict depends on, of at most `bytes_max`; `None` if
+/// there is none within `store.timeout_ms`. It counts for no circuit breaker, and waits for none.
+pub async fn read(command: Command, bytes_max: u32, context: &RequestContext) -> Option<Reply> {
+    send_in_time(&[command], bytes_max, context).await?.pop()
+}
+
+async fn send_in_time(
+    commands: &[Command],
+    bytes_max: u32,
+    context: &RequestContext,
+) -> Option<Vec<Reply>> {
     let until_ms = clock::now_ms() + u64::from(context.policy.timeouts.store_ms);
-    let replies = send(commands, until_ms, context).await.ok()?;
-    let has_failed = replies.iter().any(|reply| matches!(reply, Reply::Error(_)));
-    (!has_failed).then_some(replies)
+    send_bounded(commands, until_ms, bytes_max, context).await.ok()
 }
 
 /// Returns whether a value is short enough to be read back: 40 KiB in JSON. A store may escape more
@@ -198,6 +221,15 @@ async fn send(
     until_ms: u64,
     context: &RequestContext,
 ) -> Result<Vec<Reply>, Failure> {
+    send_bounded(commands, until_ms, RESPONSE_BYTES_MAX, context).await
+}
+
+async fn send_bounded(
+    commands: &[Command],
+    until_ms: u64,
+    bytes_max: u32,
+    context: &RequestContext,
+) -> Result<Vec<Reply>, Failure> {
     let (url, token) = match &context.policy.store {
         StoreAddress::Memcached(address) => {
             return send_to_memcached(address, commands, until_ms, context).await;
@@ -213,7 +245,7 @@ async fn send(
         authorization: Some(&authorization),
         body: Some(TextBody { content_type: ContentType::Json, text: &body }),
         deadline_ms: 0,
-        bytes_max: RESPONSE_BYTES_MAX,
+        bytes_max,
     };
     match retry::text(request, until_ms, context).await {
         Ok(TextResponse { status: 200, text }) => {

@@ -12,6 +12,8 @@ use std::rc::Rc;
 pub struct Trace {
     /// Where the verdict on the token came from.
     pub verdict_source: Cell<Option<VerdictSource>>,
+    /// How long before the store was asked for the clearance that the isolate has of the token.
+    pub clearance_age_ms: Cell<Option<u64>>,
     /// The path, without the query.
     pub path: RefCell<String>,
     /// The group of the client's address, as the log shows it.

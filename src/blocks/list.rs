@@ -3,7 +3,6 @@
 use portcullis_core::{BlockedNetworks, UnixSeconds};
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
-use std::rc::Rc;
 
 /// The last list that the store returned. It is kept while the store fails: each of its entries has
 /// an end.
@@ -14,10 +13,10 @@ pub struct BlockList {
     held_ms: Cell<u64>,
     /// When a list was asked for last, in Unix milliseconds.
     asked_ms: Cell<u64>,
+    /// Whether the store has answered that question.
+    is_answered: Cell<bool>,
     /// Whether the last list could not be read, which is logged once.
     is_unreadable: Cell<bool>,
-    /// The task that fetches a list holds it once more, until it ends or is dropped.
-    fetching: Rc<()>,
 }
 
 impl BlockList {
@@ -31,22 +30,28 @@ impl BlockList {
         self.networks.borrow().is_empty()
     }
 
-    /// Returns what a task must hold while it fetches the list; `None` if another one does, or if
-    /// the list is younger than `refresh_ms` less a quarter: so it is never older in an isolate
-    /// that is in use.
-    pub fn fetcher(&self, refresh_ms: u64, now_ms: u64) -> Option<Rc<()>> {
+    /// Returns whether to fetch the list now, and if so takes the question for asked.
+    ///
+    /// A list is fetched when it is `refresh_ms` old, less a quarter. A question without an answer
+    /// is asked again after an eighth, because the platform drops a task with the client that it
+    /// began with. So a list is hardly ever older than `refresh_ms` in an isolate that is in use.
+    pub fn begins_fetch(&self, refresh_ms: u64, now_ms: u64) -> bool {
         let asked_ms = self.asked_ms.get();
-        let is_due = now_ms >= asked_ms + refresh_ms - refresh_ms / 4;
+        let pause_ms = match self.is_answered.get() {
+            true => refresh_ms - refresh_ms / 4,
+            false => (refresh_ms / 8).max(RETRY_MS_MIN),
+        };
         // If the clock went back, the list would seem younger than it is.
         let went_back = now_ms + CLOCK_MS < asked_ms;
-        if !(is_due || went_back) || Rc::strong_count(&self.fetching) > 1 {
-            return None;
+        if now_ms < asked_ms + pause_ms && !went_back {
+            return false;
         }
         if went_back {
             self.held_ms.set(0);
         }
         self.asked_ms.set(now_ms);
-        Some(Rc::clone(&self.fetching))
+        self.is_answered.set(false);
+        true
     }
 
     /// Replaces the list by the store's text of it, which was asked for at `asked_ms`; `None` if
@@ -56,6 +61,7 @@ impl BlockList {
         if asked_ms < self.held_ms.get() {
             return false;
         }
+        self.is_answered.set(true);
         let parsed = match text {
             Some(text) if text.len() > BYTES_MAX => None,
             Some(text) => BlockedNetworks::parse(text),
@@ -73,6 +79,8 @@ impl BlockList {
     }
 }
 
+/// The shortest time between two questions, if the first one gets no answer.
+const RETRY_MS_MIN: u64 = 250;
 /// How far the clock may go back: it may be corrected by a few milliseconds at any time.
 const CLOCK_MS: u64 = 50;
 /// The longest list, in bytes.
@@ -91,17 +99,27 @@ mod tests {
     }
 
     #[test]
-    fn list_is_fetched_by_one_task_before_it_is_too_old() {
+    fn list_is_fetched_before_it_is_too_old() {
         let list = BlockList::default();
-        let first = list.fetcher(4000, 1_000_000);
-        assert!(first.is_some(), "the first request fetches it");
-        assert!(list.fetcher(4000, 1_010_000).is_none(), "a fetch is in flight");
-        drop(first);
-        assert!(list.fetcher(4000, 1_002_999).is_none());
-        assert!(list.fetcher(4000, 1_003_000).is_some());
-        assert!(list.fetcher(4000, 1_002_960).is_none(), "a small correction of the clock");
-        assert!(list.fetcher(4000, 900_000).is_some(), "the clock went back");
-        assert!(list.fetcher(4000, 900_001).is_none());
+        assert!(list.begins_fetch(4000, 1_000_000), "the first request fetches it");
+        assert!(!list.begins_fetch(4000, 1_000_499), "it is being fetched");
+        list.replace(None, 1_000_000);
+        assert!(!list.begins_fetch(4000, 1_002_999));
+        assert!(list.begins_fetch(4000, 1_003_000));
+        list.replace(None, 1_003_000);
+        assert!(!list.begins_fetch(4000, 1_002_960), "a small correction of the clock");
+        assert!(list.begins_fetch(4000, 900_000), "the clock went back");
+        assert!(!list.begins_fetch(4000, 900_001));
+    }
+
+    #[test]
+    fn question_whose_client_left_is_asked_again_soon() {
+        let list = BlockList::default();
+        for now_ms in [1_000_000, 1_000_500, 1_001_000] {
+            assert!(list.begins_fetch(4000, now_ms));
+            assert!(!list.begins_fetch(4000, now_ms + 499));
+        }
+        assert!(!list.begins_fetch(1000, 1_001_249) && list.begins_fetch(1000, 1_001_250));
     }
 
     #[test]
@@ -114,8 +132,8 @@ mod tests {
         assert!(!list.contains(None, UnixSeconds(0)));
         assert!(!list.replace(None, 2001));
         assert!(list.is_empty());
-        list.fetcher(4000, 5000);
-        list.fetcher(4000, 1000);
+        list.begins_fetch(4000, 5000);
+        list.begins_fetch(4000, 1000);
         assert!(!list.replace(Some(&one("192.0.2.0/24")), 1000), "the clock went back");
         assert!(blocks(&list, "192.0.2.1", 0));
     }

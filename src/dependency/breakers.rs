@@ -61,9 +61,14 @@ impl Breakers {
 
     /// Returns whether calls of a dependency are rejected at `now_ms` (Unix ms).
     pub fn is_open(&self, dependency: Dependency, now_ms: u64) -> bool {
+        self.state(dependency, now_ms) == BreakerState::Open
+    }
+
+    /// Returns the state of a dependency's breaker at `now_ms` (Unix ms).
+    pub fn state(&self, dependency: Dependency, now_ms: u64) -> BreakerState {
         let breakers = self.breakers.borrow();
-        let is_open = |breaker: &Breaker<Outage>| breaker.state(now_ms) == BreakerState::Open;
-        breakers.iter().any(|(own, breaker)| *own == dependency && is_open(breaker))
+        let own = breakers.iter().find(|(own, _)| *own == dependency);
+        own.map_or(BreakerState::Closed, |(_, breaker)| breaker.state(now_ms))
     }
 
     /// Returns the name and state of each breaker that is not closed.

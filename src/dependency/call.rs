@@ -20,6 +20,18 @@ pub async fn call<T>(
     work: impl Future<Output = (Health, T)>,
     context: &RequestContext,
 ) -> Result<T, Outage> {
+    let work = async {
+        let (health, outcome) = work.await;
+        let is_up = match health {
+            Health::Good => Some(true),
+            Health::Failed(_) => Some(false),
+            Health::Inconclusive => None,
+        };
+        if let Some(is_up) = is_up {
+            context.isolate.operator.record(dependency, is_up, clock::now_ms());
+        }
+        (health, outcome)
+    };
     if context.policy.breaker.failures == 0 {
         return Ok(work.await.1);
     }

@@ -1,5 +1,7 @@
 //! The counters and histograms of an isolate.
 
+use super::observed::Observed;
+use portcullis_core::LimitDecision;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
@@ -10,7 +12,24 @@ pub type Batch = BTreeMap<String, u64>;
 #[derive(Default)]
 pub struct Counters {
     counts: RefCell<Batch>,
+    histograms: RefCell<Vec<Histogram>>,
+    /// For each limit, how many requests passed it, were refused, and would have been refused by it
+    /// in shadow.
+    limit_checks: RefCell<Vec<(&'static str, [u64; 3])>>,
     sent_at_ms: Cell<u64>,
+    /// What else operators learn with the next batch.
+    pub observed: Observed,
+}
+
+/// A histogram, whose fields get their names with the batch: each request adds to some.
+struct Histogram {
+    name: &'static str,
+    /// The route that it is of; empty for all.
+    route: &'static str,
+    bounds_ms: &'static [u64; BOUNDS],
+    /// How many observations are in each bucket alone. The last has those above all bounds.
+    counts: [u64; BOUNDS + 1],
+    sum_ms: u64,
 }
 
 impl Counters {
@@ -22,16 +41,33 @@ impl Counters {
         }
     }
 
-    /// Adds an observation in ms to a histogram. As in Prometheus, each bucket includes the smaller
-    /// ones.
-    pub fn observe(&self, name: &str, labels: &str, ms: u64) {
-        let comma = if labels.is_empty() { "" } else { "," };
-        for most in BUCKETS_MS.into_iter().filter(|most| ms <= *most) {
-            self.add(format!("{name}_milliseconds_bucket{{{labels}{comma}le=\"{most}\"}}"), 1);
+    /// Adds an observation in ms to a histogram of a route; of all, if the route's name is empty.
+    pub fn observe(&self, name: &'static str, route: &'static str, ms: u64) {
+        let mut histograms = self.histograms.borrow_mut();
+        let is_own = |own: &&mut Histogram| own.route == route && own.name == name;
+        if let Some(own) = histograms.iter_mut().find(is_own) {
+            own.observe(ms);
+        } else if histograms.len() < FIELDS_MAX {
+            let bounds_ms = if name == CLEARANCE_AGE { &AGES_MS } else { &BUCKETS_MS };
+            let mut own = Histogram { name, route, bounds_ms, counts: [0; BOUNDS + 1], sum_ms: 0 };
+            own.observe(ms);
+            histograms.push(own);
         }
-        self.add(format!("{name}_milliseconds_bucket{{{labels}{comma}le=\"+Inf\"}}"), 1);
-        self.add(format!("{name}_milliseconds_count{{{labels}}}"), 1);
-        self.add(format!("{name}_milliseconds_sum{{{labels}}}"), ms);
+    }
+
+    /// Counts the decision of a limit.
+    pub fn add_limit_check(&self, decision: &LimitDecision<'static>) {
+        let result = match (decision.admitted, decision.limit.shadow) {
+            (true, _) => 0,
+            (false, false) => 1,
+            (false, true) => 2,
+        };
+        let (mut checks, name) = (self.limit_checks.borrow_mut(), decision.limit.name.as_str());
+        if let Some((_, counts)) = checks.iter_mut().find(|(own, _)| *own == name) {
+            counts.iter_mut().skip(result).take(1).for_each(|count| *count += 1);
+        } else {
+            checks.push((name, std::array::from_fn(|at| u64::from(at == result))));
+        }
     }
 
     /// Counts that a circuit breaker opened or closed.
@@ -60,6 +96,17 @@ impl Counters {
 
     /// Takes the counts since the last batch.
     pub fn take_batch(&self) -> Batch {
+        for (limit, counts) in self.limit_checks.take() {
+            for (result, count) in ["passed", "refused", "shadow"].into_iter().zip(counts) {
+                if count > 0 {
+                    self.add(
+                        format!("limit_checks_total{{limit=\"{limit}\",result=\"{result}\"}}"),
+                        count,
+                    );
+                }
+            }
+        }
+        self.histograms.take().iter().for_each(|histogram| histogram.add_to(self));
         self.counts.take()
     }
 
@@ -69,6 +116,75 @@ impl Counters {
     }
 }
 
-const BUCKETS_MS: [u64; 10] = [2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000];
+impl Histogram {
+    fn observe(&mut self, ms: u64) {
+        let place = self.bounds_ms.iter().position(|bound| ms <= *bound).unwrap_or(BOUNDS);
+        self.counts.iter_mut().skip(place).take(1).for_each(|count| *count += 1);
+        self.sum_ms += ms;
+    }
+
+    /// Adds its fields to the counters. As in Prometheus, each bucket includes the smaller ones.
+    fn add_to(&self, counters: &Counters) {
+        let (name, mut labels) = (self.name, String::new());
+        if !self.route.is_empty() {
+            labels = format!("route=\"{}\"", self.route);
+        }
+        let comma = if labels.is_empty() { "" } else { "," };
+        let bounds = self.bounds_ms.iter().map(ToString::to_string);
+        let mut count = 0;
+        for (own, bound) in self.counts.iter().zip(bounds.chain(["+Inf".to_owned()])) {
+            count += own;
+            if count > 0 {
+                let labels = format!("{labels}{comma}le=\"{bound}\"");
+                counters.add(format!("{name}_milliseconds_bucket{{{labels}}}"), count);
+            }
+        }
+        counters.add(format!("{name}_milliseconds_count{{{labels}}}"), count);
+        counters.add(format!("{name}_milliseconds_sum{{{labels}}}"), self.sum_ms);
+    }
+}
+
+/// The histogram of how old clearances are when they are used.
+pub const CLEARANCE_AGE: &str = "clearance_age";
+const BOUNDS: usize = 10;
+const BUCKETS_MS: [u64; BOUNDS] = [2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000];
+const AGES_MS: [u64; BOUNDS] =
+    [100, 500, 1000, 2500, 5000, 10_000, 15_000, 30_000, 60_000, 300_000];
 /// The most names with labels in one batch.
 const FIELDS_MAX: usize = 800;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_include_the_smaller_ones() {
+        let counters = Counters::default();
+        for ms in [0, 2, 3, 300, 6000] {
+            counters.observe("store", "", ms);
+        }
+        counters.observe("request", "api", 7);
+        let field = |field: &str| format!("store_milliseconds_{field}");
+        let batch = counters.take_batch();
+        for (name, count) in [
+            ("bucket{le=\"2\"}", Some(2)),
+            ("bucket{le=\"5\"}", Some(3)),
+            ("bucket{le=\"250\"}", Some(3)),
+            ("bucket{le=\"500\"}", Some(4)),
+            ("bucket{le=\"5000\"}", Some(4)),
+            ("bucket{le=\"+Inf\"}", Some(5)),
+            ("count{}", Some(5)),
+            ("sum{}", Some(6305)),
+        ] {
+            assert_eq!(batch.get(&field(name)).copied(), count, "{name}");
+        }
+        let of_route = "request_milliseconds_bucket{route=\"api\",le=\"10\"}";
+        assert_eq!(batch.get(of_route), Some(&1));
+        assert_eq!(batch.get("request_milliseconds_bucket{route=\"api\",le=\"5\"}"), None);
+        assert!(counters.take_batch().is_empty());
+        // What could not be sent is a part of the next batch.
+        counters.restore(batch);
+        counters.observe("store", "", 1);
+        assert_eq!(counters.take_batch().get(&field("count{}")), Some(&6));
+    }
+}

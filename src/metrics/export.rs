@@ -1,6 +1,10 @@
 //! Exports metrics: one data point a request to Workers Analytics Engine, if it is bound, and
-//! batches of counters to the store. The auth service serves the latter to Prometheus.
+//! batches of counters to the store, with what else operators learn of the isolate. The auth
+//! service serves the counters to Prometheus.
 
+use super::counters::CLEARANCE_AGE;
+use super::ending::Ending;
+use super::{edges, policy, refusals};
 use crate::context::RequestContext;
 use crate::isolate::Isolate;
 use crate::platform::log::{Level, Line};
@@ -8,21 +12,7 @@ use crate::platform::protocol::DataPoint;
 use crate::store;
 use crate::trace::{Enforcement, VerdictSource};
 use portcullis_core::{LogPolicy, RevocationMarker};
-use redis_rest::Command;
-
-/// How a request ended.
-pub struct Ending<'a> {
-    /// `forwarded`, `answered` or `refused`.
-    pub outcome: &'a str,
-    /// The code of a refusal.
-    pub code: Option<&'a str>,
-    /// The HTTP status of the response.
-    pub status: u16,
-    /// From the request's arrival to the head of the response.
-    pub ms: u64,
-    /// The Cloudflare location that served the request.
-    pub colo: &'a str,
-}
+use redis_rest::{Command, Reply};
 
 /// Counts a request.
 pub fn record(ending: &Ending<'_>, context: &RequestContext) {
@@ -71,17 +61,33 @@ pub fn record(ending: &Ending<'_>, context: &RequestContext) {
             counters.add(format!("limited_total{{limit=\"{limit}\",shadow=\"{shadow}\"}}"), 1);
         }
     }
-    if let Some(degraded) = trace.degraded.get() {
+    trace.limit_decisions.borrow().iter().for_each(|decision| counters.add_limit_check(decision));
+    let degraded = trace.degraded.get();
+    if let Some(degraded) = degraded {
         counters.add(format!("degraded_total{{route=\"{route}\",how=\"{degraded}\"}}"), 1);
     }
-    counters.observe("request", &format!("route=\"{route}\""), ending.ms);
-    if store_ms > 0 {
-        counters.observe("store", "", store_ms);
+    counters.observe("request", route, ending.ms);
+    let waits = [("store", "", store_ms), ("provider", "", trace.provider_ms.get())];
+    for (name, route, ms) in waits.into_iter().chain([("upstream", route, upstream_ms)]) {
+        if ms > 0 {
+            counters.observe(name, route, ms);
+        }
     }
-    if upstream_ms > 0 {
-        counters.observe("upstream", &format!("route=\"{route}\""), upstream_ms);
+    // Only a request that passed by the clearance itself shows how old one may be.
+    let is_cleared = ending.code.is_none() && source == VerdictSource::Isolate.name();
+    let age_ms = trace.clearance_age_ms.get().filter(|_| is_cleared);
+    if let Some(age_ms) = age_ms {
+        counters.observe(CLEARANCE_AGE, "", age_ms);
     }
-    send_batch_if_due(context);
+    counters.observed.update(|own| {
+        own.requests += 1;
+        own.clearance_age_ms_max = own.clearance_age_ms_max.max(age_ms.unwrap_or_default());
+        degraded.into_iter().for_each(|name| own.add_degraded(name));
+    });
+    if context.policy.observability.refusals {
+        refusals::observe(ending, context);
+    }
+    send_batch_if_due(ending.colo, context);
 }
 
 /// Counts and logs a request whose client left before the response.
@@ -97,25 +103,52 @@ pub fn record_client_left(request_id: &str, isolate: &Isolate) {
     }
 }
 
-/// Sends a batch of counters after the response, if one is due. Counts that the store does not
-/// accept are part of the next batch.
-fn send_batch_if_due(context: &RequestContext) {
+/// Sends a batch of counters after the response, if one is due, with what else operators learn of
+/// the isolate. Counts that the store does not accept are part of the next batch.
+fn send_batch_if_due(colo: &str, context: &RequestContext) {
     let interval_ms = u64::from(context.policy.observability.metrics_seconds) * 1000;
     if !context.isolate.counters.is_batch_due(context.now_ms, interval_ms) {
         return;
     }
-    context.spawn(|context| async move {
-        let batch = context.isolate.counters.take_batch();
-        let key = context.policy.keys.metrics();
-        let mut commands: Vec<Command> = batch
-            .iter()
-            .map(|(field, count)| Command::new("HINCRBY").arg(&key).arg(field).arg(*count))
-            .collect();
-        commands.push(Command::new("EXPIRE").arg(&key).arg(KEPT_SECONDS));
-        if !store::write(&commands, &context).await {
-            context.isolate.counters.restore(batch);
-        }
-    });
+    let colo = colo.to_owned();
+    context.spawn(|context| async move { send_batch(&colo, &context).await });
+}
+
+async fn send_batch(colo: &str, context: &RequestContext) {
+    let counters = &context.isolate.counters;
+    let (batch, mut seen) = (counters.take_batch(), counters.observed.take());
+    let key = context.policy.keys.metrics();
+    let mut commands: Vec<Command> = batch
+        .iter()
+        .map(|(field, count)| Command::new("HINCRBY").arg(&key).arg(field).arg(*count))
+        .collect();
+    commands.push(Command::new("EXPIRE").arg(&key).arg(KEPT_SECONDS));
+    let counted = commands.len();
+    let of_policy = policy::command(context);
+    let has_policy = of_policy.is_some();
+    commands.extend(refusals::commands(&mut seen.refusals, context));
+    commands.extend(of_policy);
+    let edges_begin = commands.len();
+    commands.extend(edges::commands(&seen, colo, context));
+    let Some(replies) = store::write_for_all_replies(&commands, context).await else {
+        counters.restore(batch);
+        counters.observed.restore(seen);
+        return;
+    };
+    // A token that may not write the rest must not make counts be added twice.
+    let is_refused = |reply: &&Reply| matches!(reply, Reply::Error(_));
+    if replies.iter().take(counted).any(|reply| is_refused(&reply)) {
+        counters.restore(batch);
+    }
+    if let Some(Reply::Error(error)) = replies.iter().skip(counted).find(is_refused)
+        && !counters.observed.was_logged.replace(true)
+    {
+        Line::new(Level::Warn, "observations_refused").text("reason", error).write();
+    }
+    if let Some(reply) = replies.get(edges_begin - 1).filter(|_| has_policy) {
+        policy::read(reply, context);
+    }
+    edges::read(&replies, context);
 }
 
 /// How long the store keeps counters to which no edge adds.

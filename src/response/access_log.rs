@@ -1,7 +1,7 @@
 //! The access log: one line per request.
 
 use crate::context::RequestContext;
-use crate::metrics::export::Ending;
+use crate::metrics::ending::Ending;
 use crate::platform::clock;
 use crate::platform::log::{Level, Line};
 use crate::platform::protocol::IncomingRequest;

@@ -38,7 +38,10 @@ pub async fn authenticate<'p>(
         && is_still_valid(&cached.verification, context).await?
     {
         // The clock is read here, because the request may have waited for keys.
-        let cleared = cached.cleared(clock::now_ms());
+        let now_ms = clock::now_ms();
+        let cleared = cached.cleared(now_ms);
+        let bound_ms = u64::from(context.policy.revocation_delay_seconds_max) * 1000;
+        context.trace.clearance_age_ms.set(cached.clearance_age_ms(bound_ms, now_ms));
         context.trace.verdict_source.set(cleared.map(|_| VerdictSource::Isolate));
         match check.authenticate(cached.verification.token, cleared, context.now) {
             // The record of the key may have changed. It is read without the limits, because they

@@ -69,6 +69,12 @@ impl CachedToken {
         clearance.map(|clearance| clearance.requirement)
     }
 
+    /// Returns how long ago the store was asked for that confirmation, which lasts for `bound_ms`.
+    pub fn clearance_age_ms(&self, bound_ms: u64, now_ms: u64) -> Option<u64> {
+        let until_ms = self.cleared?.until_ms;
+        Some((now_ms + bound_ms).saturating_sub(until_ms))
+    }
+
     /// Returns the token's revocation, if the store has reported one.
     pub fn revocation(&self) -> Option<Revocation> {
         self.revocation

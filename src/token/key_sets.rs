@@ -98,6 +98,11 @@ impl KeySet {
         Ok(SelectedKey { algorithm, key, issuer, generation })
     }
 
+    /// Returns how many of its keys the platform can use.
+    pub fn usable(&self) -> usize {
+        self.keys.iter().flatten().count()
+    }
+
     /// Returns the age of the key set.
     pub fn age(&self, policy: &Policy, now_ms: u64) -> Age {
         let Some(fetched_at_ms) = self.fetched_at_ms else {

@@ -1,7 +1,7 @@
 //! Runs the system for a developer: fixed ports, persistent state, and commands to paste.
 
 use crate::edge::EdgeConfig;
-use crate::stack::{self, Binaries, Database, Engine, Plan, USERNAME, loopback};
+use crate::stack::{self, Binaries, Database, Engine, OPERATOR, Plan, USERNAME, VIEWER, loopback};
 use crate::tools::Extent;
 use crate::workspace::{at, root};
 use crate::{policy, process};
@@ -40,6 +40,9 @@ pub struct Options {
     /// Port of the demo API.
     #[arg(long, default_value_t = 8789)]
     upstream_port: u16,
+    /// Port of the operator console.
+    #[arg(long, default_value_t = 8790)]
+    console_port: u16,
     /// The policy file to use instead of portcullis.toml.
     #[arg(long)]
     policy: Option<PathBuf>,
@@ -72,6 +75,7 @@ pub fn run(options: &Options) -> Result<()> {
         options.upstream_port,
         options.gateway_admin_port,
         options.auth_admin_port,
+        options.console_port,
     ];
     let plan = Plan {
         engine: Engine::Wrangler,
@@ -200,6 +204,7 @@ fn check_ports(options: &Options) -> Result<()> {
         ("--auth-admin-port", options.auth_admin_port),
         ("--redis-port", options.redis_port),
         ("--upstream-port", options.upstream_port),
+        ("--console-port", options.console_port),
     ];
     let taken: Vec<String> = wanted
         .iter()
@@ -259,6 +264,7 @@ Portcullis is up after {seconds:.1} s. Ctrl-C stops it.
 
   edge      {edge}
   auth      {auth} (metrics at {auth_admin}/metrics)
+  console   {console} (as {OPERATOR}, or {VIEWER} who may only look, with the password {password})
   redis gw  {gateway} (metrics at {gateway_admin}/metrics)
   redis     {redis}
   upstream  {upstream}
@@ -288,6 +294,7 @@ Paste, in another terminal:
         seconds = elapsed.as_secs_f32(),
         auth = plan.auth_url(),
         auth_admin = plan.auth_admin_url(),
+        console = plan.console_url(),
         gateway = plan.store_url(),
         gateway_admin = plan.gateway_admin_url(),
         redis = plan.redis_address(),

@@ -12,7 +12,7 @@ mod worker;
 pub use crate::process::Servers;
 pub use build::{Binaries, build, prepare};
 pub use local::{loopback, random_text, record_encryption_key};
-pub use plan::{Database, Engine, Plan, USERNAME};
+pub use plan::{Database, Engine, OPERATOR, Plan, USERNAME, VIEWER};
 pub use run::{Options, run};
 pub use start::{start, start_backends};
 pub use worker::write_policy;

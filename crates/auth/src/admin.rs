@@ -16,14 +16,14 @@ use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::cli::{KeysAction, SessionsAction, UserAction};
 use crate::clock::now;
 use crate::config::StoreSettings;
-use crate::db::{AuditedChange, Db, EndedSession, KeyState, PasswordChange, SessionSelector, User};
+use crate::db::{AuditedChange, Db, EndedSession, PasswordChange, SessionSelector, User};
 use crate::directory::{By, Directory};
 use crate::error::BoxError;
 use crate::maintenance::Maintenance;
-use crate::outbox::{Delivery, Holder, HolderState, Publisher, REVOCATION_SECONDS, RecordSettings};
+use crate::outbox::{Delivery, Publisher, REVOCATION_SECONDS, RecordSettings};
 use crate::random::random_id;
 use crate::scope::normal_scope;
-use crate::signing_keys::{KeyRole, PUBLISH_SECONDS, key_role};
+use crate::signing_keys::{key_role, rotate};
 use crate::store::Store;
 use portcullis_core::StoreKeys;
 use serde_json::json;
@@ -69,7 +69,6 @@ impl Admin {
     pub async fn user(&self, action: &UserAction) -> Result<(), BoxError> {
         let (now, client) = (now(), ClientInfo::default());
         let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
-        let keys = |state: &KeyState| self.publisher.commands().key(state, now);
         let event = |kind, user: &User| [Event::new(kind, Actor::Operator, &client).user(&user.id)];
         let (done, user, rows) = match action {
             UserAction::Add { .. } | UserAction::List => {
@@ -77,26 +76,8 @@ impl Admin {
             }
             UserAction::Delete { username } => return self.delete_user(username).await,
             UserAction::Set(settings) => return self.set_user(settings).await,
-            UserAction::Disable { username } => {
-                let user = self.find_user(username).await?;
-                let events = event(EventKind::UserDisabled, &user);
-                let change = AuditedChange { now, events: &events };
-                let commands = self.publisher.commands().user_disabled(&user.id);
-                let rows =
-                    self.db.set_disabled(&user.id, true, commands, &change, revoke, &keys).await?;
-                ("disabled", user, rows)
-            }
-            UserAction::Enable { username } => {
-                let user = self.find_user(username).await?;
-                let events = event(EventKind::UserEnabled, &user);
-                let change = AuditedChange { now, events: &events };
-                let state = HolderState::of(false, user.tokens_revoked_at, now);
-                let holder = Holder::User(&user.id);
-                let commands = vec![self.publisher.commands().holder_state(holder, state, now)];
-                let rows =
-                    self.db.set_disabled(&user.id, false, commands, &change, revoke, &keys).await?;
-                ("enabled", user, rows)
-            }
+            UserAction::Disable { username } => return self.disable_user(username, true).await,
+            UserAction::Enable { username } => return self.disable_user(username, false).await,
             UserAction::Passwd { username } => {
                 let user = self.find_user(username).await?;
                 let hash = hash_password(&read_password()?)?;
@@ -215,6 +196,7 @@ impl Admin {
 
 /// The client of a command, which has no address.
 static NO_CLIENT: ClientInfo = ClientInfo {
+    action: None,
     address: String::new(),
     device: String::new(),
     country: None,
@@ -263,13 +245,9 @@ pub async fn keys(db: &Db, action: &KeysAction) -> Result<(), BoxError> {
     match action {
         KeysAction::List => {
             for row in rows.iter().rev() {
-                let role = match key_role(row, &rows, now) {
-                    KeyRole::Next => "next",
-                    KeyRole::Current => "current",
-                    KeyRole::Previous => "previous",
-                };
                 print_line(&json!({
-                    "kid": row.kid, "algorithm": row.algorithm, "role": role,
+                    "kid": row.kid, "algorithm": row.algorithm,
+                    "role": key_role(row, &rows, now).name(),
                     "created_at": row.created_at, "active_from": row.active_from,
                 }));
             }
@@ -280,20 +258,9 @@ pub async fn keys(db: &Db, action: &KeysAction) -> Result<(), BoxError> {
             print_line(&json!({ "done": "withdrawn", "keys": withdrawn }));
         }
         KeysAction::Rotate { compromised: false } => {
-            let next = rows.iter().find(|row| key_role(row, &rows, now) == KeyRole::Next);
-            let next =
-                next.ok_or("no next key exists yet; a running server makes one within 10 s")?;
-            let published_at = next.created_at + PUBLISH_SECONDS;
-            if published_at > now.0 {
-                let left = published_at - now.0;
-                return Err(format!(
-                    "the next key is too new for verifiers to know it; retry in {left} s"
-                )
-                .into());
-            }
             let event = Event::new(EventKind::KeyRotated, Actor::Operator, &ClientInfo::default());
-            db.rotate_signing_keys(next.generation, &[event.detail(next.kid.clone())], now).await?;
-            print_line(&json!({ "done": "rotated", "current": next.kid }));
+            let rotated = rotate(db, event, now).await.map_err(|error| error.to_string())?;
+            print_line(&json!({ "done": "rotated", "current": rotated.kid }));
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ mod view;
 
 pub use manager::Manager;
 pub use secret::is_api_key;
-pub use service::{ApiKeySettings, ApiKeys, GRACE_SECONDS_DEFAULT};
+pub use service::{ApiKeySettings, ApiKeys, GRACE_SECONDS_DEFAULT, KeyList};
 pub use spec::SpecPatch;
 pub use view::{issued_view, key_view};
 

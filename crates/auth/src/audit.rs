@@ -1,6 +1,7 @@
 //! Security events. Each is stored in the transaction of its change, then logged and counted.
 
 use prometheus::{IntCounterVec, Opts};
+use std::sync::Arc;
 
 /// The client of a request, according to the headers that the edge sets.
 #[derive(Clone, Debug, Default)]
@@ -9,6 +10,17 @@ pub struct ClientInfo {
     pub device: String,
     pub country: Option<String>,
     pub request_id: String,
+    /// The action of an operator in the console that the request is.
+    pub action: Option<Arc<ConsoleAction>>,
+}
+
+/// An action of an operator in the console.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConsoleAction {
+    /// The operator, a user of this service.
+    pub user_id: String,
+    /// Why, in the operator's words.
+    pub reason: String,
 }
 
 impl ClientInfo {
@@ -25,7 +37,7 @@ impl ClientInfo {
 pub enum Actor {
     /// A client that introspects tokens.
     Client,
-    /// An operator, by a command.
+    /// An operator, by a command or in the console.
     Operator,
     /// This service itself.
     Service,
@@ -57,6 +69,9 @@ pub enum EventKind {
     ClientDisabled,
     ClientEnabled,
     ClientSecretRolled,
+    ConsoleLogin,
+    ConsoleLoginFailed,
+    ConsoleLogout,
     CountryNew,
     CreditAdded,
     IntrospectionDenied,
@@ -96,6 +111,9 @@ impl EventKind {
             Self::ClientDisabled => "client_disabled",
             Self::ClientEnabled => "client_enabled",
             Self::ClientSecretRolled => "client_secret_rolled",
+            Self::ConsoleLogin => "console_login",
+            Self::ConsoleLoginFailed => "console_login_failed",
+            Self::ConsoleLogout => "console_logout",
             Self::CountryNew => "country_new",
             Self::CreditAdded => "credit_added",
             Self::IntrospectionDenied => "introspection_denied",
@@ -127,6 +145,7 @@ impl EventKind {
     fn is_suspicious(self) -> bool {
         match self {
             Self::ClientDenied
+            | Self::ConsoleLoginFailed
             | Self::CountryNew
             | Self::IntrospectionDenied
             | Self::LoginFailed
@@ -141,6 +160,8 @@ impl EventKind {
             | Self::ClientDisabled
             | Self::ClientEnabled
             | Self::ClientSecretRolled
+            | Self::ConsoleLogin
+            | Self::ConsoleLogout
             | Self::CreditAdded
             | Self::KeyChanged
             | Self::KeyCreated
@@ -226,10 +247,13 @@ impl Audit {
             let (user, session) = (event.user_id.as_deref(), event.session_id.as_deref());
             let (actor, address, detail) =
                 (event.actor.name(), &event.client.address, &event.detail);
+            let action = event.client.action.as_deref();
+            let by = action.map(|action| action.user_id.as_str());
+            let reason = action.map(|action| action.reason.as_str());
             if event.kind.is_suspicious() {
-                tracing::warn!(event = name, actor, user, session, address, detail);
+                tracing::warn!(event = name, actor, user, session, address, detail, by, reason);
             } else {
-                tracing::info!(event = name, actor, user, session, address, detail);
+                tracing::info!(event = name, actor, user, session, address, detail, by, reason);
             }
         }
     }

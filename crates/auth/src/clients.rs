@@ -7,4 +7,6 @@ mod settings;
 
 pub use assertion::{ASSERTION_TYPE, Assertion, UsedAssertion};
 pub use jwks::ALGORITHM_NAMES;
-pub use settings::{AuthMethod, ClientEdit, OAuthClient, is_client_id, new_client_id, nullable};
+pub use settings::{
+    AuthMethod, ClientEdit, OAuthClient, is_client_id, new_client_id, null_as_empty, nullable,
+};

@@ -1,6 +1,7 @@
 //! The configuration: settings from flags, the environment or a file, in this order. All errors are
 //! reported together.
 
+mod console;
 mod load;
 mod secrets;
 mod server;
@@ -8,6 +9,7 @@ mod settings;
 mod table;
 mod text;
 
+pub use console::ConsoleSettings;
 pub use load::{
     read_api_keys, read_audit_seconds, read_config, read_database_url, read_idle_seconds,
     read_records, read_store, read_usage_seconds,

@@ -7,12 +7,15 @@ mod api_keys;
 mod audit;
 mod blocks;
 mod clients;
+mod console_sessions;
+mod filter;
 mod limits;
 mod list_place;
 mod maintenance;
 mod migrations;
 mod outbox;
 mod pool;
+mod series;
 mod sessions;
 mod signing_keys;
 mod usage;
@@ -26,10 +29,12 @@ pub use api_keys::{
     ApiKey, KEY_RECORD_SECONDS, KeySecret, KeySpec, KeyState, Owner, OwnerKind, OwnerState,
 };
 pub use audit::AuditedChange;
+pub use audit::search::{AuditEntry, AuditSearch};
 pub use blocks::change::{ABOUT_BLOCK, ABOUT_NETWORKS, BlockCommands, BlockSet, about_block};
 pub use blocks::{Block, BlockKind, BlockTarget, BlockedNetwork};
 pub use clients::tokens::{ClientGrant, NewClientToken};
 pub use clients::{Changed, ClientChange, NewSecret};
+pub use console_sessions::NewConsoleSession;
 pub use limits::LimitCaller;
 pub use limits::credits::{ABOUT_CREDITS, CreditBalance, CreditGrant, Granted, about_credits};
 pub use limits::quotas::{ABOUT_QUOTA, QuotaOverride, about_quota};
@@ -37,16 +42,19 @@ pub use list_place::ListPlace;
 pub use maintenance::{Revocation, RevocationKind};
 pub use outbox::OutboxRow;
 pub use pool::{Db, Migrate};
+pub use series::{Counters, EdgeCounts, SeriesState, add_counters};
 pub use sessions::Session;
 pub use sessions::begin::NewSession;
 pub use sessions::end::{EndedSession, RevokedToken, SessionSelector};
 pub use sessions::issued::{IssuedTokens, TokenHolder};
 pub use sessions::rotate::{RefreshRequest, Rotation};
+pub use sessions::search::{ListedSession, SessionSearch};
 pub use signing_keys::KeyRow;
 pub use usage::{
     QuotaUsage, UsageColumn, UsageFilter, UsagePage, UsageQuery, UsageTotals, UsageValue, key_uses,
 };
 pub use users::edit::UserChange;
+pub use users::search::{ListedUser, NamePlace, UserSearch};
 pub use users::{PasswordChange, User};
 
 #[cfg(test)]

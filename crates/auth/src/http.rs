@@ -3,7 +3,7 @@
 mod account;
 mod adjustments;
 mod blocks;
-mod body;
+pub mod body;
 mod caller;
 mod client_auth;
 mod client_info;
@@ -15,15 +15,22 @@ mod gauges;
 mod headers;
 mod keys;
 mod limits;
-mod log;
+pub mod log;
 mod metrics;
 mod oauth;
-mod query;
-mod response;
+pub mod query;
+pub mod response;
 mod router;
 mod server;
 mod state;
 mod usage;
 mod users;
+mod write_rates;
 
+#[cfg(test)]
+pub use client_info::ClientInfoReader;
+#[cfg(test)]
+pub use gauges::Gauges;
 pub use server::serve;
+pub use state::AppState;
+pub use usage::usage_page;

@@ -142,8 +142,9 @@ impl Maintenance {
             let batch = tokio::time::timeout(WORK_TIMEOUT, batch).await;
             let usage = self.db.delete_old_usage(now, self.usage_seconds);
             let usage = tokio::time::timeout(WORK_TIMEOUT, usage).await;
+            let series = tokio::time::timeout(WORK_TIMEOUT, self.shorten_series(now)).await;
             let (batch, usage) = (batch.unwrap_or(Err(SILENT))?, usage.unwrap_or(Err(SILENT))?);
-            match batch + usage {
+            match batch + usage + series.unwrap_or(Err(SILENT))? {
                 0 => break,
                 batch => deleted += batch,
             }
@@ -154,6 +155,12 @@ impl Maintenance {
             tracing::info!(event = "cleaned_up", deleted);
         }
         Ok(deleted)
+    }
+
+    /// Adds up the minutes of an old hour, and deletes old hours. Returns the number of rows.
+    async fn shorten_series(&self, now: UnixSeconds) -> Result<u64, sqlx::Error> {
+        let rolled_up = self.db.roll_up_series(now).await?;
+        Ok(rolled_up + self.db.delete_old_series(now, self.usage_seconds).await?)
     }
 }
 

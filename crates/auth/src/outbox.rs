@@ -8,6 +8,7 @@ mod about;
 mod adjustments;
 mod api_keys;
 mod commands;
+mod delivery_times;
 mod eviction;
 mod publisher;
 mod quotas;
@@ -16,6 +17,7 @@ mod records;
 mod settle;
 
 pub use commands::{Holder, HolderState, IssuedAccessToken, IssuedClientToken, REVOCATION_SECONDS};
+pub use delivery_times::{DELIVERY_BOUNDS_MS, DeliveryTimes};
 pub use publisher::{Delivery, Publisher};
 pub use reconcile::StoreHealth;
 pub use records::RecordSettings;

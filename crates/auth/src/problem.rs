@@ -1,9 +1,9 @@
 //! The errors of requests. Only this module turns a [`Problem`] into a response: a handler returns
-//! one, and [`finish`] writes its body, which contains the request's id.
+//! one, and [`response::finish`] writes its body, which contains the request's id.
 
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use serde_json::json;
+pub mod response;
+
+use axum::http::StatusCode;
 
 /// The reason why a request fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,6 +29,7 @@ pub enum Problem {
     CreditIdReused,
     CreditsOutOfRange,
     CrossSiteDenied,
+    CsrfInvalid,
     DatabaseUnavailable,
     GrantTypeUnsupported,
     Internal,
@@ -41,20 +42,37 @@ pub enum Problem {
     MemberInvalid(&'static str),
     MethodNotAllowed,
     NotFound,
+    OriginForbidden,
     Overloaded,
     OwnerUnknown,
     PasswordUnacceptable,
+    PolicyUnknown,
+    PolicyUnreadable,
     QuotaUnknown,
     /// A parameter of the query is invalid. The text says which, and how to mend it.
     QueryInvalid(&'static str),
+    ReasonMissing,
     RefreshTokenInvalid,
     RefreshTokenReused,
     RequestMalformed,
     ScopeInsufficient,
     ScopeInvalid,
     SessionEnded,
+    /// A request to the console has no session there.
+    SessionMissing,
     SessionUnknown,
+    SigningKeyMissing,
+    SigningKeyTooNew {
+        /// The time until it can sign.
+        seconds: u64,
+    },
+    StoreUnavailable,
+    TokenNotAccepted,
     UserUnknown,
+    WritesThrottled {
+        /// The time until the next change is accepted.
+        seconds: u64,
+    },
 }
 
 impl Problem {
@@ -147,6 +165,11 @@ impl Problem {
                 "cross_site_denied",
                 "pages of this origin may not use the refresh cookie",
             ),
+            Self::CsrfInvalid => (
+                StatusCode::FORBIDDEN,
+                "csrf_invalid",
+                "X-CSRF-Token is not that of this session; reload the page",
+            ),
             Self::DatabaseUnavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "database_unavailable",
@@ -179,6 +202,11 @@ impl Problem {
                 "this endpoint does not allow the method; see Allow",
             ),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "no endpoint has this path"),
+            Self::OriginForbidden => (
+                StatusCode::FORBIDDEN,
+                "origin_forbidden",
+                "the request is not from a page of the console; open it at console.origin",
+            ),
             Self::Overloaded => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
@@ -192,12 +220,27 @@ impl Problem {
                 "password_unacceptable",
                 "the password must have at least 8 characters and at most 1024 bytes",
             ),
+            Self::PolicyUnknown => (
+                StatusCode::NOT_FOUND,
+                "policy_unknown",
+                "no edge has reported a policy with this hash within a week, or it is too large",
+            ),
+            Self::PolicyUnreadable => (
+                StatusCode::CONFLICT,
+                "policy_unreadable",
+                "this version of the auth service can't read the policy; upgrade it",
+            ),
             Self::QuotaUnknown => (
                 StatusCode::NOT_FOUND,
                 "quota_unknown",
                 "no other quota is set for this caller; list them",
             ),
             Self::QueryInvalid(detail) => (StatusCode::BAD_REQUEST, "query_invalid", detail),
+            Self::ReasonMissing => (
+                StatusCode::BAD_REQUEST,
+                "reason_missing",
+                "reason must be a text of 1 to 200 characters without control characters",
+            ),
             Self::RefreshTokenInvalid => (
                 StatusCode::UNAUTHORIZED,
                 "refresh_token_invalid",
@@ -216,7 +259,7 @@ impl Problem {
             Self::ScopeInsufficient => (
                 StatusCode::FORBIDDEN,
                 "scope_insufficient",
-                "the access token's scope does not allow this",
+                "the scope of the access token, or of the user, does not allow this",
             ),
             Self::ScopeInvalid => (
                 StatusCode::BAD_REQUEST,
@@ -226,10 +269,40 @@ impl Problem {
             Self::SessionEnded => {
                 (StatusCode::UNAUTHORIZED, "session_ended", "the session has ended; log in again")
             }
+            Self::SessionMissing => (
+                StatusCode::UNAUTHORIZED,
+                "session_missing",
+                "there is no session in the console, or it has ended; log in",
+            ),
             Self::SessionUnknown => {
                 (StatusCode::NOT_FOUND, "session_unknown", "the user has no session with this id")
             }
+            Self::SigningKeyMissing => (
+                StatusCode::CONFLICT,
+                "signing_key_missing",
+                "no next signing key exists yet; retry in 10 s",
+            ),
+            Self::SigningKeyTooNew { .. } => (
+                StatusCode::CONFLICT,
+                "signing_key_too_new",
+                "verifiers may not know the next signing key yet; wait as long as Retry-After says",
+            ),
+            Self::StoreUnavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                "the store does not respond; retry later",
+            ),
+            Self::TokenNotAccepted => (
+                StatusCode::BAD_REQUEST,
+                "token_not_accepted",
+                "tokens and cookies are not accepted here; give the claims instead",
+            ),
             Self::UserUnknown => (StatusCode::NOT_FOUND, "user_unknown", "no user has this id"),
+            Self::WritesThrottled { .. } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "writes_throttled",
+                "too many changes by this caller; wait as long as Retry-After says",
+            ),
         }
     }
 
@@ -242,131 +315,6 @@ impl Problem {
     pub fn description(self) -> &'static str {
         self.parts().2
     }
-
-    /// Returns the error response of RFC 6749 section 5.2, for the OAuth endpoints.
-    pub fn into_oauth_response(self) -> Response {
-        Rejection { problem: self, format: Format::OAuth }.into_response()
-    }
-
-    fn oauth_response(self, request_id: &str) -> Response {
-        let (status, code, description) = self.parts();
-        let (status, error) = match self {
-            Self::ClientMismatch
-            | Self::RefreshTokenInvalid
-            | Self::RefreshTokenReused
-            | Self::SessionEnded => (StatusCode::BAD_REQUEST, "invalid_grant"),
-            Self::ClientInvalid => (status, "invalid_client"),
-            Self::GrantTypeUnsupported => (status, "unsupported_grant_type"),
-            Self::ScopeInvalid => (status, "invalid_scope"),
-            Self::BodyTooSlow | Self::RequestMalformed => (status, "invalid_request"),
-            Self::DatabaseUnavailable | Self::Overloaded => (status, "temporarily_unavailable"),
-            _ => (status, "server_error"),
-        };
-        let body = json!({
-            "error": error,
-            "error_description": description,
-            "code": code,
-            "request_id": request_id,
-        });
-        let mut response =
-            (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response();
-        if status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static("Basic realm=\"token\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        }
-        response
-    }
-
-    /// Returns the response of RFC 9457.
-    fn problem_response(self, request_id: &str) -> Response {
-        let (status, code, detail) = self.parts();
-        let body = json!({
-            "type": "about:blank",
-            "title": status.canonical_reason(),
-            "status": status.as_u16(),
-            "detail": detail,
-            "code": code,
-            "request_id": request_id,
-        });
-        let fields = [
-            (header::CONTENT_TYPE, "application/problem+json"),
-            (header::CACHE_CONTROL, "no-store"),
-        ];
-        let mut response = (status, fields, body.to_string()).into_response();
-        if status == StatusCode::UNAUTHORIZED {
-            let challenge = match self {
-                Self::AccessTokenInvalid | Self::ApiKeyNotAccepted => {
-                    "Bearer error=\"invalid_token\""
-                }
-                Self::ClientInvalid => "Basic realm=\"introspection\"",
-                _ => "Bearer",
-            };
-            response
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-        }
-        response
-    }
-
-    fn set_headers(self, response: &mut Response) {
-        let status = response.status();
-        let headers = response.headers_mut();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        if let Self::LoginThrottled { seconds } = self {
-            headers.insert(header::RETRY_AFTER, seconds.into());
-        }
-        // The rest of the body is not read.
-        if matches!(self, Self::BodyTooLarge | Self::BodyTooSlow) {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-    }
-}
-
-/// A problem that [`finish`] will turn into a response.
-#[derive(Clone, Copy)]
-struct Rejection {
-    problem: Problem,
-    format: Format,
-}
-
-#[derive(Clone, Copy)]
-enum Format {
-    OAuth,
-    Problem,
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        Rejection { problem: self, format: Format::Problem }.into_response()
-    }
-}
-
-impl IntoResponse for Rejection {
-    /// Returns a response without a body, because only [`finish`] knows the request's id.
-    fn into_response(self) -> Response {
-        let mut response = self.problem.parts().0.into_response();
-        response.extensions_mut().insert(self);
-        response
-    }
-}
-
-/// Writes the body of a handler's problem, if the response is one. Also returns its stable code.
-pub fn finish(mut response: Response, request_id: &str) -> (Response, Option<&'static str>) {
-    let Some(Rejection { problem, format }) = response.extensions_mut().remove() else {
-        return (response, None);
-    };
-    let mut finished = match format {
-        Format::OAuth => problem.oauth_response(request_id),
-        Format::Problem => problem.problem_response(request_id),
-    };
-    problem.set_headers(&mut finished);
-    // A router adds `Allow` to the handler's response.
-    if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
-        finished.headers_mut().insert(header::ALLOW, allow);
-    }
-    (finished, Some(problem.code()))
 }
 
 impl From<sqlx::Error> for Problem {

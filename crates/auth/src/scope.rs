@@ -22,6 +22,32 @@ pub fn normal_scope(scope: &str) -> Result<String, &'static str> {
     Ok(scope)
 }
 
+/// What a scope allows in the console.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ConsoleAccess {
+    /// To see everything.
+    Read,
+    /// To see and to change everything.
+    Act,
+}
+
+impl ConsoleAccess {
+    /// The name in a scope that allows to see.
+    pub const READ: &str = "console:read";
+    /// The name in a scope that allows to change, and to see.
+    pub const ACT: &str = "console:act";
+
+    /// Returns what a scope allows, or `None` if it does not allow the console.
+    pub fn of(scope: &str) -> Option<Self> {
+        let has = |wanted: &str| scope.split(' ').any(|name| name == wanted);
+        match (has(Self::ACT), has(Self::READ)) {
+            (true, _) => Some(Self::Act),
+            (false, true) => Some(Self::Read),
+            (false, false) => None,
+        }
+    }
+}
+
 const SCOPE_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod stored_response;
 mod tokens;
 
 pub use client_grant::{ClientCredential, ClientToken};
+pub use login::VerifiedUser;
 pub use password::NewPassword;
 pub use service::Sessions;
 pub use tokens::Tokens;

@@ -8,13 +8,15 @@ mod algorithm;
 mod jwk;
 mod key_set;
 mod ring;
+mod rotate;
 mod schedule;
 
 pub use algorithm::KeyAlgorithm;
 #[cfg(test)]
 pub use jwk::{generate_pkcs8, public_jwk};
 pub use ring::KeyRing;
-pub use schedule::{KeyRole, PUBLISH_SECONDS, SigningSettings, key_role};
+pub use rotate::{RotateError, rotate};
+pub use schedule::{PUBLISH_SECONDS, SigningSettings, key_role, verifies_until};
 
 #[cfg(test)]
 mod tests;

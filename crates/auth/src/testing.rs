@@ -73,6 +73,8 @@ pub fn config(url: &str) -> Config {
         audit_seconds: 400 * 86_400,
         api_keys: ApiKeySettings { prefix: "pck_live_".into(), per_owner_max: 5 },
         usage_seconds: 90 * 86_400,
+        console: None,
+        management_writes_per_minute: 0,
         telemetry: TelemetrySettings::default(),
     }
 }

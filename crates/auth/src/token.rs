@@ -50,6 +50,8 @@ pub enum OpaqueToken {
     Access,
     /// The secret of a client.
     ClientSecret,
+    /// The cookie of a session in the console.
+    Console,
     Refresh,
 }
 
@@ -58,6 +60,7 @@ impl OpaqueToken {
         match self {
             Self::Access => "pca_",
             Self::ClientSecret => "pcs_",
+            Self::Console => "pcc_",
             Self::Refresh => "pcr_",
         }
     }
@@ -103,7 +106,12 @@ mod tests {
 
     #[test]
     fn opaque_token_is_well_formed_only_as_its_own_kind() {
-        for kind in [OpaqueToken::Access, OpaqueToken::ClientSecret, OpaqueToken::Refresh] {
+        for kind in [
+            OpaqueToken::Access,
+            OpaqueToken::ClientSecret,
+            OpaqueToken::Console,
+            OpaqueToken::Refresh,
+        ] {
             let token = kind.generate();
             assert_eq!(token.len(), 52);
             assert!(kind.is_well_formed(&token) && token != kind.generate());

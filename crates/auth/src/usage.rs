@@ -5,7 +5,8 @@ mod csv;
 mod report;
 
 pub use collector::Collector;
-pub use report::{UsageFormat, UsageQuestion};
+pub use csv::write_line as write_csv_line;
+pub use report::{UsageFormat, UsageQuestion, time as read_time};
 
 #[cfg(test)]
 mod tests;

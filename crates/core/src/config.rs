@@ -24,6 +24,7 @@ mod requirements;
 mod resources;
 mod routes;
 mod settings;
+mod shown;
 mod store;
 mod suffixes;
 mod unknown;
@@ -123,6 +124,7 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
     let sections = document::sections(document, environment.as_deref());
     let sections = sections.map_err(|error| vec![error])?;
     let mut settings = SettingsReader::new(sections, variables.lookup, variables.assumes);
+    let shown = settings.sections_if("metrics", "health");
     let cors = cors::read(&mut settings);
     let has_assertion = settings.has("assertion");
     let assertion = assertion::read(&mut settings);
@@ -158,11 +160,14 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
     }
     let invalid_token_limit = invalid_token_limit::read(&mut settings);
     let breaker = bounds::breaker(&mut settings);
-    let observability = observability::read(&mut settings);
+    let (observability, operator_endpoints) = observability::read(&mut settings);
     let accepted_risks = settings.texts("accept");
     settings.finish();
     unknown::check(&mut settings, variables.names);
     let warnings = warnings::of(&issuers, &routes, upstream.url.as_ref());
+    let is_shown = observability.metrics_seconds > 0 || operator_endpoints.health_path.is_some();
+    let shown = shown.filter(|_| is_shown);
+    let document = shown.map(|sections| shown::document(sections, &settings.secrets));
     let errors = settings.into_errors();
     let (Some(upstream_url), Some(store_address)) = (upstream.url, store.address) else {
         return Err(errors);
@@ -208,6 +213,8 @@ fn read(document: &str, variables: &Variables<'_>) -> Result<Policy, Vec<ConfigE
         breaker: breaker.policy,
         breakers_shared: breaker.shared,
         observability,
+        operator_endpoints,
+        document,
         accepted_risks,
         warnings,
     })

@@ -10,6 +10,7 @@
 pub(crate) mod answer;
 pub(crate) mod marks;
 pub(crate) mod parse;
+pub(crate) mod recent;
 pub(crate) mod request;
 mod subject;
 mod types;

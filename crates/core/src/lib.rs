@@ -93,7 +93,7 @@
 //!
 //! 1. Values: `refusal`, `json`, `time`, `url`, `secret`, `token_hash`, `breaker`, `cache`, and
 //!    `request`.
-//! 2. `edge_auth`, `jose` and `store`.
+//! 2. `edge_auth`, `jose`, `metrics` and `store`.
 //! 3. `policy`: plain types and look-ups, without settings and claims.
 //! 4. `config`, which reads the settings, and `token`.
 //! 5. `routing`, `limits` and `refresh`.
@@ -113,6 +113,7 @@ mod golden;
 mod jose;
 mod json;
 mod limits;
+mod metrics;
 mod policy;
 mod refresh;
 mod refusal;
@@ -140,6 +141,7 @@ pub use edge_auth::{
 };
 pub use events::marks::REVOKE_SCRIPT;
 pub use events::parse::{Event, UnverifiedEvent};
+pub use events::recent::{EventArrival, RecentEvents};
 pub use events::request::EventRequest;
 pub use forward::headers::HeaderEdits;
 pub use forward::permit::{Degraded, Permit, Target};
@@ -160,6 +162,8 @@ pub use limits::script::{
     COUNTING_SCRIPTS, CountingScript, KEY_LOCKING, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1,
     LOCKING_LIMIT_SCRIPT_SHA1, LOCKING_QUOTA_SCRIPT_SHA1, QUOTA_SCRIPT, QUOTA_SCRIPT_SHA1,
 };
+pub use metrics::refusals::{RefusalSample, RefusedRequest};
+pub use metrics::samples::{METRICS_UNREADABLE, format_samples};
 pub use policy::Policy;
 pub use policy::assertion::Assertion;
 pub use policy::blocked_networks::BlockedNetworks;
@@ -175,6 +179,7 @@ pub use policy::limit::{
     Period, Plans,
 };
 pub use policy::observability::{LogPolicy, LogSubject, Observability};
+pub use policy::operator::{OperatorEndpoints, PolicyDocument};
 pub use policy::path::Pattern;
 pub use policy::requirements::Requirements;
 pub use policy::resource::{Audiences, Resource};
@@ -192,6 +197,7 @@ pub use request::cookie::REFRESH_COOKIE;
 pub use request::head::RequestHead;
 pub use request::location::{Country, Location};
 pub use routing::index::RouteIndex;
+pub use routing::operator::OperatorRequest;
 pub use routing::preflight::Fields;
 pub use routing::{Answer, Destination};
 pub use secret::Secret;

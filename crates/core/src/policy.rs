@@ -12,6 +12,7 @@ pub(crate) mod issuer;
 pub(crate) mod key_sets;
 pub(crate) mod limit;
 pub(crate) mod observability;
+pub(crate) mod operator;
 pub(crate) mod path;
 pub(crate) mod requirements;
 pub(crate) mod resource;
@@ -38,6 +39,7 @@ use issuer::{Issuer, KeyLocation};
 use key_sets::KeySetPolicy;
 use limit::InvalidTokenLimit;
 use observability::Observability;
+use operator::{OperatorEndpoints, PolicyDocument};
 use resource::Resource;
 use route::Route;
 use timeouts::Timeouts;
@@ -112,6 +114,10 @@ pub struct Policy {
     pub breakers_shared: bool,
     /// Logs, timings and metrics.
     pub observability: Observability,
+    /// The endpoints for operators.
+    pub operator_endpoints: OperatorEndpoints,
+    /// The policy as operators may see it; `None` where it is not shown.
+    pub document: Option<PolicyDocument>,
     /// The names of the risks that the operator accepts.
     pub accepted_risks: Vec<String>,
     /// The warnings about the configuration, accepted or not.

@@ -63,6 +63,8 @@ pub enum Denial {
     KeyNetworkDenied,
     /// The issuer has no key of that `kid`.
     KeyUnknown,
+    /// The request for the edge's metrics lacks their token.
+    MetricsTokenInvalid,
     /// Routes match the path, but none accepts the method.
     MethodNotAllowed,
     /// A cookie came with a state-changing request from a page of another site.
@@ -141,6 +143,7 @@ impl Denial {
             | Self::InsufficientUserAuthentication(_)
             | Self::IssuerRefused
             | Self::KeyNetworkDenied
+            | Self::MetricsTokenInvalid
             | Self::MethodNotAllowed
             | Self::CrossSiteDenied
             | Self::PathAmbiguous
@@ -184,6 +187,7 @@ impl Denial {
             Self::IssuerUnknown => "issuer_unknown",
             Self::KeyNetworkDenied => "key_network_denied",
             Self::KeyUnknown => "key_unknown",
+            Self::MetricsTokenInvalid => "metrics_token_invalid",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::CrossSiteDenied => "cross_site_denied",
             Self::PathAmbiguous => "path_ambiguous",
@@ -243,6 +247,9 @@ impl fmt::Display for Denial {
             Self::IssuerUnknown => "the token's issuer is not trusted",
             Self::KeyNetworkDenied => "the API key may not be used from this address",
             Self::KeyUnknown => "the token's issuer has no key with its key id (kid)",
+            Self::MetricsTokenInvalid => {
+                "the metrics need their own token, as Authorization: Bearer"
+            }
             Self::MethodNotAllowed => "this path does not allow the method; see Allow",
             Self::CrossSiteDenied => "the request comes from a page of another site",
             Self::PathAmbiguous => "the path can be read in more than one way; send its plain form",

@@ -2,6 +2,7 @@
 
 mod challenge;
 pub(crate) mod index;
+pub(crate) mod operator;
 pub(crate) mod preflight;
 pub(crate) mod well_known;
 

@@ -1,5 +1,6 @@
 //! Secrets, which are redacted in logs.
 
+use sha2::{Digest as _, Sha256};
 use std::fmt;
 
 /// A credential of the edge itself.
@@ -14,6 +15,13 @@ impl Secret {
     /// Returns the raw text, to be sent to the server that it is for.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Returns whether a text is this secret. The time that it takes says nothing about the secret:
+    /// the hashes are compared to their end.
+    pub fn equals(&self, text: &str) -> bool {
+        let [own, other] = [self.0.as_str(), text].map(Sha256::digest);
+        own.iter().zip(other).fold(0, |differs, (own, other)| differs | (own ^ other)) == 0
     }
 }
 

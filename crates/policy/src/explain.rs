@@ -2,9 +2,12 @@
 //! what only the store or an issuer knows is assumed, and each assumption is named.
 
 mod assume;
+mod document;
 mod keys;
 mod report;
 mod token;
+
+pub use document::{ExplainError, Explanation, Question, explain_document};
 
 use crate::command::{Host, Outcome};
 use crate::file::PolicyFile;
@@ -12,15 +15,15 @@ use assume::{Assumption, Assumptions};
 use clap::Args;
 use keys::KeyFile;
 use portcullis_core::{
-    Access, AuthenticatedRequest, Check, Denial, Destination, Location, Permit, Policy, Refusal,
-    RequestHead, Route, UnixSeconds, UnverifiedToken,
+    Access, AuthenticatedRequest, Check, Denial, Destination, Location, OperatorRequest, Permit,
+    Policy, Refusal, RequestHead, Route, UnixSeconds, UnverifiedToken,
 };
 use report::Report;
 use serde_json::{Map, Value};
 use std::rc::Rc;
 
 /// Options of `explain`.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct Options {
     /// The method.
     method: String,
@@ -62,20 +65,13 @@ pub(crate) struct Options {
 
 /// Explains what happens to one request.
 pub(crate) fn explain(options: &Options, host: &Host<'_>) -> Outcome {
-    let request = match Request::prepare(options, host) {
-        Ok(request) => request,
-        Err(error) => return Outcome::failed(&error),
-    };
-    let url = format!("https://{HOST}{}", options.target);
-    let fields = request.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let mut head = RequestHead::new(&options.method, &url, fields.collect());
-    head.set_location(request.location);
-    let mut report = Report::new(&options.method, &options.target);
-    let mut assumptions = Assumptions::new(&options.assume);
-    if let Err(refusal) = request.steps(&head, &mut assumptions, &mut report) {
-        report.refuse(refusal, &request.policy, &head);
+    match Request::read(options, host) {
+        Ok(request) => {
+            let (report, assumptions) = request.report(options);
+            report.outcome(&assumptions, host)
+        }
+        Err(error) => Outcome::failed(&error),
     }
-    report.outcome(&assumptions, host)
 }
 
 /// A request that is explained, before a policy.
@@ -93,22 +89,32 @@ struct Request<'h> {
 }
 
 impl<'h> Request<'h> {
-    fn prepare(options: &Options, host: &'h Host<'h>) -> Result<Self, String> {
-        if !options.target.starts_with('/') {
-            return Err(format!("{}: not a path, which begins with /", options.target));
-        }
+    /// Reads the files that the options name.
+    fn read(options: &Options, host: &'h Host<'h>) -> Result<Self, String> {
+        check_target(&options.target)?;
         let path = &options.file;
         let text = (host.read)(path).map_err(|error| format!("can't read {path}: {error}"))?;
         let invalid = || format!("{path} is invalid; run check on it first");
         let file = PolicyFile::parse(text).map_err(|_| invalid())?;
         let lookup = |name: &str| host.variable(name, options.env.as_deref());
         let policy = Policy::assume(&file.document(), lookup).map_err(|_| invalid())?;
-        let location = location(options)?;
         let keys = options.jwks.as_deref().map(|path| KeyFile::read(path, host)).transpose()?;
         if keys.is_some() && options.assume.contains(&Assumption::BadSignature) {
             return Err("--jwks checks the signature; leave out --assume bad-signature".to_owned());
         }
         let claims = options.claims.as_deref().map(|path| token::claims(path, host)).transpose()?;
+        let request = Self::new(options, host, policy, claims)?;
+        Ok(Self { keys, ..request })
+    }
+
+    /// Prepares a request with these claims before a policy.
+    fn new(
+        options: &Options,
+        host: &'h Host<'h>,
+        policy: Policy,
+        claims: Option<Map<String, Value>>,
+    ) -> Result<Self, String> {
+        let location = location(options)?;
         let token = match (&options.token, &claims) {
             (Some(token), _) => Some(token.clone()),
             (None, Some(claims)) => {
@@ -121,7 +127,21 @@ impl<'h> Request<'h> {
             fields.push(("authorization".to_owned(), format!("Bearer {token}")));
         }
         let (claims, now_seconds) = (claims.unwrap_or_default(), host.now_seconds);
-        Ok(Self { host, policy, keys, fields, location, claims, now_seconds })
+        Ok(Self { host, policy, keys: None, fields, location, claims, now_seconds })
+    }
+
+    /// Explains what happens to the request.
+    fn report(&self, options: &Options) -> (Report, Assumptions) {
+        let url = format!("https://{HOST}{}", options.target);
+        let fields = self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let mut head = RequestHead::new(&options.method, &url, fields.collect());
+        head.set_location(self.location);
+        let mut report = Report::new(&options.method, &options.target);
+        let mut assumptions = Assumptions::new(&options.assume);
+        if let Err(refusal) = self.steps(&head, &mut assumptions, &mut report) {
+            report.refuse(refusal, &self.policy, &head);
+        }
+        (report, assumptions)
     }
 
     /// Adds each step to the report, up to the first that refuses the request.
@@ -131,6 +151,15 @@ impl<'h> Request<'h> {
         assumptions: &mut Assumptions,
         report: &mut Report,
     ) -> Result<(), Refusal> {
+        if let Some(request) = self.policy.operator_request(head)? {
+            let endpoint = match request {
+                OperatorRequest::Health => "health.path",
+                OperatorRequest::Metrics => "metrics.path",
+            };
+            report.step("endpoint", &format!("{endpoint}, before all routes"));
+            report.answer(200, &[]);
+            return Ok(());
+        }
         for (route, mismatch) in self.policy.mismatches(head) {
             report.step(&format!("route {route}"), &format!("not taken: {mismatch}"));
         }
@@ -242,6 +271,13 @@ impl<'h> Request<'h> {
             report.claims(verified.claims(), issuer, &self.policy.other_claims);
         }
         Ok(check.authenticate(verified, None, now)?)
+    }
+}
+
+fn check_target(target: &str) -> Result<(), String> {
+    match target.starts_with('/') {
+        true => Ok(()),
+        false => Err(format!("{target}: not a path, which begins with /")),
     }
 }
 

@@ -43,6 +43,7 @@ mod members;
 mod risk;
 #[cfg(test)]
 mod round_trip;
+mod routes;
 #[cfg(test)]
 mod settings;
 #[cfg(test)]
@@ -50,5 +51,7 @@ mod testing;
 
 pub use build::worker_module;
 pub use command::{Host, Outcome, Verify, run};
+pub use explain::{ExplainError, Explanation, Question, explain_document};
 pub use file::{module, sections};
 pub use members::{described_place, descriptions, message};
+pub use routes::{RouteSummary, routes};

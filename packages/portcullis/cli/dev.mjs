@@ -22,6 +22,7 @@ Worker, until Ctrl-C. State, logs and secrets are in .portcullis/. Everything li
   --auth-port N          The auth service (8788)
   --auth-admin-port N    Its readiness and metrics (9788)
   --upstream-port N      The demo API (8789)
+  --console-port N       The operator console (8790)
   --gateway-port N       The redis gateway (8379)
   --gateway-admin-port N Its readiness and metrics (9379)
   --redis-port N         Redis (8380)
@@ -33,14 +34,16 @@ const PORTS = {
   'auth-port': 8788,
   'auth-admin-port': 9788,
   'upstream-port': 8789,
+  'console-port': 8790,
   'gateway-port': 8379,
   'gateway-admin-port': 9379,
   'redis-port': 8380,
 };
 
-// What the user `operator` may do: manage keys, clients, users, blocks and limits, and read usage.
+// What the user `operator` may do: manage keys, clients, users, blocks and limits, read usage, and use
+// the console.
 const OPERATOR_SCOPE = 'api:read keys:manage keys:admin clients:admin users:admin blocks:admin '
-  + 'limits:admin usage:read usage:admin';
+  + 'limits:admin usage:read usage:admin console:read console:act';
 
 /** An option with a text. */
 const TEXT = { type: /** @type {const} */ ('string') };
@@ -164,6 +167,7 @@ async function startBackends({ programs, ports, url, folder, secrets, servers, r
   const settings = {
     AUTH_LISTEN: loopback('auth-port'),
     AUTH_ADMIN_LISTEN: loopback('auth-admin-port'),
+    CONSOLE_LISTEN: loopback('console-port'),
     DATABASE_URL: `sqlite://${join(folder, 'auth.db')}`,
     ISSUER: url('port'),
     AUDIENCE: audience(readFileSync('portcullis.toml', 'utf8')),
@@ -221,6 +225,7 @@ Portcullis is up. Ctrl-C stops it. Logs are in .portcullis/log/.
 
   edge      ${edge}
   auth      ${url('auth-port')} (metrics at ${url('auth-admin-port')}/metrics)
+  console   ${url('console-port')} (as operator, with the password ${secrets.password})
   gateway   ${url('gateway-port')} (metrics at ${url('gateway-admin-port')}/metrics)
   upstream  ${url('upstream-port')} (a demo API)
 ${next}

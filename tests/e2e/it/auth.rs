@@ -3,6 +3,7 @@
 mod api_keys;
 mod blocks;
 pub mod clients;
+mod console;
 mod introspection;
 mod login_behind_proxies;
 mod login_throttling;
@@ -12,3 +13,4 @@ mod server;
 mod sessions;
 mod third_party;
 mod users;
+mod write_rates;

@@ -4,6 +4,7 @@
 
 mod auth;
 mod clients;
+mod console;
 mod deployment;
 mod edge;
 mod redis_gateway;

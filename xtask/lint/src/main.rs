@@ -11,6 +11,7 @@ mod names;
 mod prose;
 #[cfg(test)]
 mod tests;
+mod vendored;
 
 use anyhow::{Context as _, Result, bail};
 use layers::Layers;
@@ -86,6 +87,7 @@ fn run() -> Result<()> {
     violations.extend(names::violations(&files));
     violations.extend(documented::violations(&files));
     violations.extend(duplicates::violations(&root)?);
+    violations.extend(vendored::violations(&root));
     if violations.is_empty() {
         println!("{} crates and {count} files: no violation", CRATES.len());
         return Ok(());
@@ -93,7 +95,7 @@ fn run() -> Result<()> {
     bail!("{} violations:\n  {}", violations.len(), violations.join("\n  "));
 }
 
-/// Returns the text files that git tracks.
+/// Returns the text files that git tracks, without those of others.
 fn tracked_files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     let output = Command::new("git").current_dir(root).args(["ls-files", "-z"]).output()?;
     if !output.status.success() {
@@ -101,7 +103,9 @@ fn tracked_files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     }
     let names = String::from_utf8(output.stdout)?;
     let mut files = Vec::new();
-    for name in names.split('\0').filter(|name| !name.is_empty()) {
+    for name in
+        names.split('\0').filter(|name| !name.is_empty() && !name.starts_with(vendored::FOLDER))
+    {
         let Ok(bytes) = fs::read(root.join(name)) else { continue };
         if let Ok(text) = String::from_utf8(bytes) {
             files.push((PathBuf::from(name), text));

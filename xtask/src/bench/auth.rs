@@ -1,5 +1,5 @@
-//! Measures the auth service: refreshes and logins a second, on either database, directly at its
-//! port.
+//! Measures the auth service: refreshes, logins and tokens of clients a second, on either database,
+//! directly at its port.
 
 use super::measure::{cpu_us, output, put, spread};
 use crate::process::{self, Server, write_private};
@@ -25,6 +25,19 @@ struct Sample {
     cpu_us: f64,
     logins: f64,
     login_cpu_us: f64,
+    grants: f64,
+    grant_p50_ms: f64,
+    grant_p99_ms: f64,
+    grant_cpu_us: f64,
+}
+
+/// What clients send.
+#[derive(Clone, Copy)]
+enum Load<'a> {
+    Refreshes,
+    Logins,
+    /// Grants of client credentials, with this form.
+    Grants(&'a str),
 }
 
 pub fn run(quick: bool, write: bool) -> Result<()> {
@@ -82,6 +95,8 @@ pub fn run(quick: bool, write: bool) -> Result<()> {
         write_private(&config, &toml::to_string(&settings)?)?;
         command(&config, &["migrate"], "")?;
         command(&config, &["user", "add", "--username", "bench", "--scope", "api:read"], PASSWORD)?;
+        let client = ["client", "create", "--name", "bench", "--scope", "api:read"];
+        let form = grant_form(&command(&config, &client, "")?)?;
         let mut auth = program(&config);
         let mut auth = Server::start("auth", auth.arg("serve"), "/dev/null".into())?;
         let within = Duration::from_secs(20);
@@ -89,7 +104,8 @@ pub fn run(quick: bool, write: bool) -> Result<()> {
         let mut samples = Vec::new();
         for _ in 0..rounds {
             process::check_stop()?;
-            samples.push(sample(&tools, &folder, port, auth.pid(), seconds)?);
+            let server = (port, auth.pid());
+            samples.push(sample(&tools, &folder, server, seconds, &form)?);
         }
         eprintln!("{name}: done");
         rows.push((name, samples));
@@ -110,7 +126,8 @@ fn program(config: &Path) -> Command {
     auth
 }
 
-fn command(config: &Path, arguments: &[&str], input: &str) -> Result<()> {
+/// Runs a command of the auth service, and returns its output.
+fn command(config: &Path, arguments: &[&str], input: &str) -> Result<String> {
     let mut command = program(config);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn()?;
@@ -118,43 +135,78 @@ fn command(config: &Path, arguments: &[&str], input: &str) -> Result<()> {
         stdin.write_all(input.as_bytes())?;
     }
     let output = child.wait_with_output()?;
-    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    Ok(())
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    anyhow::ensure!(output.status.success(), "{text}");
+    Ok(text)
+}
+
+/// Returns the form by which a client asks for a token, from the output of the command that created
+/// it.
+fn grant_form(created: &str) -> Result<String> {
+    let created: serde_json::Value = serde_json::from_str(created.trim())?;
+    let text = |name: &str| created.get(name).and_then(serde_json::Value::as_str);
+    let (id, secret) = text("client_id").zip(text("client_secret")).context("no client")?;
+    Ok(format!("grant_type=client_credentials&client_id={id}&client_secret={secret}"))
 }
 
 fn sample(
     tools: &tools::Tools,
     folder: &Path,
-    port: u16,
-    pid: u32,
+    (port, pid): (u16, u32),
     seconds: u32,
+    form: &str,
 ) -> Result<Sample> {
-    let before = cpu_us(pid)?;
-    let [count, refreshes, p50_ms, p99_ms] = load(tools, folder, port, seconds, true)?;
-    let between = cpu_us(pid)?;
-    let [login_count, logins, ..] = load(tools, folder, port, seconds, false)?;
-    let after = cpu_us(pid)?;
-    let (cpu_us, login_cpu_us) = ((between - before) / count, (after - between) / login_count);
-    Ok(Sample { refreshes, p50_ms, p99_ms, cpu_us, logins, login_cpu_us })
+    let measure = |kind: Load<'_>| -> Result<([f64; 4], f64)> {
+        let before = cpu_us(pid)?;
+        let measured = load(tools, folder, port, seconds, kind)?;
+        let [count, ..] = measured;
+        Ok((measured, (cpu_us(pid)? - before) / count))
+    };
+    let ([_, refreshes, p50_ms, p99_ms], cpu_us) = measure(Load::Refreshes)?;
+    let ([_, logins, ..], login_cpu_us) = measure(Load::Logins)?;
+    let ([_, grants, grant_p50_ms, grant_p99_ms], grant_cpu_us) = measure(Load::Grants(form))?;
+    Ok(Sample {
+        refreshes,
+        p50_ms,
+        p99_ms,
+        cpu_us,
+        logins,
+        login_cpu_us,
+        grants,
+        grant_p50_ms,
+        grant_p99_ms,
+        grant_cpu_us,
+    })
 }
 
 /// Runs wrk. Each of its threads is one client with one connection. A client logs in and then
-/// refreshes with its latest token, or logs in again each time.
+/// refreshes with its latest token, or logs in again each time. Or it gets one token after the
+/// other for itself.
 fn load(
     tools: &tools::Tools,
     folder: &Path,
     port: u16,
     seconds: u32,
-    refreshes: bool,
+    kind: Load<'_>,
 ) -> Result<[f64; 4]> {
     let script = folder.join("auth.lua");
+    let refreshes = matches!(kind, Load::Refreshes);
+    let grant = match kind {
+        Load::Grants(form) => format!("'{form}'"),
+        Load::Refreshes | Load::Logins => "nil".to_owned(),
+    };
     let whole = format!(
         "local threads = {{}}\n\
          function setup(thread) table.insert(threads, thread) end\n\
          wrong = 0\n\
          local token\n\
          local fields = {{ ['Content-Type'] = 'application/json' }}\n\
+         local grant = {grant}\n\
+         local form = {{ ['Content-Type'] = 'application/x-www-form-urlencoded' }}\n\
          function request()\n\
+           if grant then\n\
+             return wrk.format('POST', '/oauth/token', form, grant)\n\
+           end\n\
            if token and {refreshes} then\n\
              return wrk.format('POST', '/auth/refresh', fields, '{{\"refresh_token\":\"' .. token .. '\"}}')\n\
            end\n\
@@ -192,7 +244,7 @@ fn load(
 fn report(rows: &[(&str, Vec<Sample>)], rounds: u32, seconds: u32) -> String {
     let mut text = format!(
         "{CONNECTIONS} clients, medians of {rounds} rounds of {seconds} s each, with the lowest and the highest.\n\n\
-         | database | refreshes/s | p50 ms | p99 ms | CPU of the auth a refresh | logins/s | CPU of the auth a login |\n\
+         | database | refreshes/s | p50 ms | p99 ms | CPU of the auth service a refresh | logins/s | CPU of the auth service a login |\n\
          |---|---|---|---|---|---|---|\n"
     );
     for (name, samples) in rows {
@@ -206,6 +258,23 @@ fn report(rows: &[(&str, Vec<Sample>)], rounds: u32, seconds: u32) -> String {
             of(|s| s.cpu_us)[1],
             logins[1], logins[0], logins[2],
             of(|s| s.login_cpu_us)[1] / 1e3,
+        ));
+    }
+    text.push_str(
+        "\n| database | client_credentials grants/s | p50 ms | p99 ms | CPU of the auth service a grant |\n\
+         |---|---|---|---|---|\n",
+    );
+    for (name, samples) in rows {
+        let of = |f: fn(&Sample) -> f64| spread(samples.iter().map(f).collect());
+        let grants = of(|s| s.grants);
+        text.push_str(&format!(
+            "| {name} | {:.0} ({:.0} to {:.0}) | {:.1} | {:.1} | {:.0} µs |\n",
+            grants[1],
+            grants[0],
+            grants[2],
+            of(|s| s.grant_p50_ms)[1],
+            of(|s| s.grant_p99_ms)[1],
+            of(|s| s.grant_cpu_us)[1],
         ));
     }
     text

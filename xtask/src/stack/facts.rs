@@ -1,6 +1,6 @@
 //! The facts about a running stack, as its JSON file contains them.
 
-use super::plan::{OPERATOR, Plan, USERNAME};
+use super::plan::{OPERATOR, Plan, USERNAME, VIEWER};
 use crate::process::Servers;
 use anyhow::Result;
 use clap::ValueEnum;
@@ -19,6 +19,7 @@ pub fn facts(plan: &Plan, only: Option<Part>) -> Result<Map<String, Value>> {
         "edge_url": plan.edge_url(),
         "auth_url": plan.auth_url(),
         "auth_admin_url": plan.auth_admin_url(),
+        "console": plan.console_url(),
         "redis_gateway_admin_url": plan.gateway_admin_url(),
         "store_url": plan.store_url(),
         "store_token": plan.store_token,
@@ -31,6 +32,7 @@ pub fn facts(plan: &Plan, only: Option<Part>) -> Result<Map<String, Value>> {
         "upstream_url": plan.upstream_url(),
         "user": { "username": USERNAME, "password": plan.password },
         "operator": { "username": OPERATOR, "password": plan.password },
+        "viewer": { "username": VIEWER, "password": plan.password },
         "logs": plan.folder.join("log"),
     });
     let mut facts = facts.as_object().cloned().unwrap_or_default();

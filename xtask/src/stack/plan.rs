@@ -45,6 +45,7 @@ pub struct Ports {
     pub auth_admin: u16,
     pub redis: u16,
     pub upstream: u16,
+    pub console: u16,
 }
 
 /// The plan of a system.
@@ -83,11 +84,20 @@ pub struct Plan {
 
 impl Plan {
     /// Creates the usual plan, with new secrets, under bare workerd.
-    pub fn new(folder: PathBuf, ports: [u16; 7], db: Database) -> Self {
-        let [edge, gateway, auth, redis, upstream, gateway_admin, auth_admin] = ports;
+    pub fn new(folder: PathBuf, ports: [u16; 8], db: Database) -> Self {
+        let [edge, gateway, auth, redis, upstream, gateway_admin, auth_admin, console] = ports;
         Self {
             folder,
-            ports: Ports { edge, gateway, gateway_admin, auth, auth_admin, redis, upstream },
+            ports: Ports {
+                edge,
+                gateway,
+                gateway_admin,
+                auth,
+                auth_admin,
+                redis,
+                upstream,
+                console,
+            },
             db,
             store: StoreKind::Redis,
             engine: Engine::Workerd,
@@ -124,6 +134,11 @@ impl Plan {
     /// Returns the URL of the auth service's readiness and metrics.
     pub fn auth_admin_url(&self) -> String {
         format!("http://{}", loopback(self.ports.auth_admin))
+    }
+
+    /// Returns the URL of the operator console.
+    pub fn console_url(&self) -> String {
+        format!("http://{}", loopback(self.ports.console))
     }
 
     /// Returns the URL of the redis gateway's readiness and metrics.
@@ -217,6 +232,7 @@ impl Plan {
                 "listen": loopback(self.ports.auth).to_string(),
                 "admin_listen": loopback(self.ports.auth_admin).to_string(),
             },
+            "console": { "listen": loopback(self.ports.console).to_string() },
             "database": { "url": self.database_url() },
             "tokens": { "issuer": self.edge_url(), "audience": AUDIENCE },
             "store": { "url": self.store_url(), "token_file": STORE_TOKEN_FILE },
@@ -254,6 +270,7 @@ fn without_scripts(policy: &mut Map<String, Value>) {
         issuer.remove("sessions_in_store");
     }
     policy.remove("usage");
+    policy.remove("metrics");
 }
 
 /// Turns the issuers into issuers of opaque tokens.
@@ -273,10 +290,13 @@ fn issuers(policy: &mut Map<String, Value>) -> impl Iterator<Item = &mut Map<Str
 }
 
 pub const USERNAME: &str = "demo";
-/// The user who manages keys, clients, users, blocks and limits.
+/// The user who manages keys, clients, users, blocks and limits, also in the console.
 pub const OPERATOR: &str = "operator";
 pub const OPERATOR_SCOPE: &str = "api:read keys:manage keys:admin clients:admin users:admin \
-    blocks:admin limits:admin usage:read usage:admin";
+    blocks:admin limits:admin usage:read usage:admin console:read console:act";
+/// The user who may look at the console.
+pub const VIEWER: &str = "viewer";
+pub const VIEWER_SCOPE: &str = "console:read";
 const AUDIENCE: &str = "https://api.example";
 const STORE_TOKEN_FILE: &str = "auth-store-token";
 const RECORD_ENCRYPTION_KEY_FILE: &str = "auth-record-encryption-key";

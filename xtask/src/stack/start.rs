@@ -1,7 +1,9 @@
 //! Starts a stack: all processes at once as far as possible, then a check that each responds.
 
 use super::local::loopback;
-use super::plan::{Database, OPERATOR, OPERATOR_SCOPE, Plan, StoreKind, USERNAME};
+use super::plan::{
+    Database, OPERATOR, OPERATOR_SCOPE, Plan, StoreKind, USERNAME, VIEWER, VIEWER_SCOPE,
+};
 use super::worker;
 use crate::postgres;
 use crate::process::{Server, Servers, write_private};
@@ -95,6 +97,7 @@ fn start_auth(plan: &Plan, servers: &mut Servers) -> Result<()> {
     }
     add_user(plan, USERNAME, "api:read api:write")?;
     add_user(plan, OPERATOR, OPERATOR_SCOPE)?;
+    add_user(plan, VIEWER, VIEWER_SCOPE)?;
     let mut auth = auth_command(plan);
     auth.arg("serve").envs(plan.auth_env.iter().cloned());
     servers.0.push(Server::start("auth", &mut auth, plan.log("auth"))?);

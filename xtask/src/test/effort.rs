@@ -14,6 +14,8 @@ pub struct Effort {
     pub explained_policies: u32,
     /// How long the soak runs, which needs the machine for itself.
     pub soak_seconds: u32,
+    /// The requests that it sends in a second. Two cores also run its clients and all servers.
+    pub soak_per_second: u32,
     /// Whether a test that waits for a minute runs, too, and the example of a Worker in Rust, and
     /// on memcached the tests that depend little on the store.
     pub is_long: bool,
@@ -27,6 +29,7 @@ pub const DEFAULT: Effort = Effort {
     crash_stride: 3,
     explained_policies: 8,
     soak_seconds: 120,
+    soak_per_second: 200,
     is_long: false,
 };
 
@@ -39,5 +42,6 @@ pub const LONG: Effort = Effort {
     crash_stride: 1,
     explained_policies: 50,
     soak_seconds: 240,
+    soak_per_second: 200,
     is_long: true,
 };

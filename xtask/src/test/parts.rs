@@ -158,6 +158,7 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
         test.env("PORTCULLIS_CRASH_STRIDE", effort.crash_stride.to_string());
         test.env("PORTCULLIS_EXPLAINED_POLICIES", effort.explained_policies.to_string());
         test.env("PORTCULLIS_SOAK_SECONDS", effort.soak_seconds.to_string());
+        test.env("PORTCULLIS_SOAK_PER_SECOND", effort.soak_per_second.to_string());
         test.env("RUST_TEST_THREADS", threads().to_string());
         test
     };
@@ -171,8 +172,7 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
             }
         }
     }
-    // The soak compares memory and counts failures, so it runs alone on the machine.
-    let mut wanted = only.map_or(vec!["--skip", SOAK], |only| vec![only]);
+    let mut wanted = only.map_or(vec!["--skip", SOAK, "--skip", FAULTS], |only| vec![only]);
     if only.is_none() && !effort.is_long {
         wanted.extend(["--skip", WAITS_A_MINUTE, "--skip", COMPILES_TWO_MINUTES]);
     }
@@ -182,8 +182,20 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
     if only.is_some() {
         return Ok(());
     }
-    report.begin("e2e soak");
-    report.check("soak", tests(&["--nocapture", "--exact", SOAK], "redis"))?;
+    // These measure times and count failures, so each has the machine for itself.
+    let alone = |names: &[&str], store: &str| {
+        let mut test = tests(names, store);
+        test.env("RUST_TEST_THREADS", "1");
+        test
+    };
+    report.begin("e2e, one at a time");
+    for (store, wanted) in [("redis", FAULTS), ("memcached", FAULTS_OF_STORE)] {
+        let wanted = [wanted];
+        report.check_timed(&format!("faults, {store}"), |names| {
+            alone(if names.is_empty() { &wanted } else { names }, store)
+        })?;
+    }
+    report.check("soak", alone(&["--nocapture", "--exact", SOAK], "redis"))?;
     report.begin("e2e on memcached");
     let mut wanted = ON_MEMCACHED.to_vec();
     if effort.is_long {
@@ -209,14 +221,18 @@ fn cargo(arguments: &[&str]) -> Command {
 /// A test that waits until a marker would have been written for the last time.
 const WAITS_A_MINUTE: &str = "resilience::eviction::evicted_marker_is_restored";
 
+/// The tests that compare what clients see under each fault with what the documentation says.
+const FAULTS: &str = "resilience::faults::";
+const FAULTS_OF_STORE: &str = "resilience::faults::store::";
+
 /// The test that runs programs of the version before this one next to its own.
 const WITH_PREVIOUS: &str = "resilience::neighbours::previous_version_works_with_this_one";
 /// A test of the example of a Worker in Rust, which only long runs compile.
 const COMPILES_TWO_MINUTES: &str = "clients::rust_worker::";
 
 /// The end-to-end tests that also run on memcached: sessions, tokens, limits of fixed windows,
-/// breakers and faults. They need no scripts and do not read from Redis or the redis gateway.
-const ON_MEMCACHED: [&str; 15] = [
+/// and breakers. They need no scripts and do not read from Redis or the redis gateway.
+const ON_MEMCACHED: [&str; 14] = [
     "auth::sessions::",
     "auth::third_party::",
     "edge::forwarding::",
@@ -230,7 +246,6 @@ const ON_MEMCACHED: [&str; 15] = [
     "resilience::breakers::breaker_",
     "resilience::breakers::new_isolate_",
     "resilience::breakers::unknown_",
-    "resilience::faults::store::",
     "security::refusals::",
 ];
 

@@ -111,6 +111,7 @@ impl Needs {
     /// Adds the tools that only the tests need.
     fn need_test_tools(&mut self) {
         self.need_npm("npm packages of the tests", NpmFolder::TestClients);
+        self.need_npm("npm packages of the console's tests", NpmFolder::Console);
         self.need_npm("npm packages of the docs site", NpmFolder::Docs);
         self.need("buildah", is_in_path("buildah"), How::Apt(&["buildah"]));
         let tools = is_in_path("ip") && is_in_path("unshare") && is_in_path("curl");

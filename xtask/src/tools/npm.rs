@@ -10,6 +10,8 @@ use std::process::Command;
 /// A folder with a `package.json` and its lockfile.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub enum NpmFolder {
+    /// What the tests of the operator console run in a browser.
+    Console,
     /// What builds the documentation's site.
     Docs,
     /// What builds and runs the Worker.
@@ -28,6 +30,7 @@ impl NpmFolder {
     /// Returns the name of the installation.
     pub fn task_name(self) -> &'static str {
         match self {
+            Self::Console => "npm install for the tests of the console",
             Self::Docs => "npm install for the docs site",
             Self::Root => "npm install",
             Self::TestClients => "npm install for the tests",
@@ -41,6 +44,7 @@ impl NpmFolder {
         // as some registries make it.
         npm.current_dir(self.at("")).args(["install", "--no-save", "--no-fund", "--no-audit"]);
         let log = match self {
+            Self::Console => ".tools/log/npm-test-console.log",
             Self::Docs => ".tools/log/npm-docs.log",
             Self::Root => ".tools/log/npm.log",
             Self::TestClients => ".tools/log/npm-test-clients.log",
@@ -52,6 +56,7 @@ impl NpmFolder {
 
     fn at(self, path: &str) -> PathBuf {
         match self {
+            Self::Console => at("tests/e2e/console").join(path),
             Self::Docs => at("docs").join(path),
             Self::Root => at(path),
             Self::TestClients => at("tests/e2e/clients").join(path),

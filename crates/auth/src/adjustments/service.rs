@@ -40,6 +40,11 @@ impl Author {
         Self { actor: Actor::Operator, id: None, client: ClientInfo::default() }
     }
 
+    /// Returns an operator in the console, whose action `client` has.
+    pub fn console(client: &ClientInfo) -> Self {
+        Self { actor: Actor::Operator, id: None, client: client.clone() }
+    }
+
     /// Returns the holder of a token.
     pub fn holder(actor: Actor, id: &str, client: &ClientInfo) -> Self {
         Self { actor, id: Some(id.to_owned()), client: client.clone() }

@@ -1,7 +1,9 @@
 //! The operator's commands about API keys.
 
 use super::{Admin, find_user, print_line, store_status};
-use crate::api_keys::{ApiKeySettings, ApiKeys, Manager, SpecPatch, issued_view, key_view};
+use crate::api_keys::{
+    ApiKeySettings, ApiKeys, KeyList, Manager, SpecPatch, issued_view, key_view,
+};
 use crate::cli::{KeyAction, KeyOwner};
 use crate::clock::now;
 use crate::db::{ListPlace, Owner};
@@ -31,7 +33,8 @@ impl Admin {
                 let owner = self.key_owner(owner).await?;
                 let mut after = ListPlace::default();
                 loop {
-                    let page = keys.list(&operator, owner.as_ref(), after, PAGE, now).await;
+                    let list = KeyList { owner: owner.as_ref(), text: None, after, limit: PAGE };
+                    let page = keys.list(&operator, list, now).await;
                     let (states, next) = page.map_err(text)?;
                     for state in &states {
                         print_line(&key_view(state, now));

@@ -92,7 +92,7 @@ fn client_edit(
         token_seconds: settings.token_seconds.map(Some),
         plan: settings.plan.clone().map(Some),
         claims: claims_patch(&settings.claims, removed)?.map(Some),
-        jwks: jwks.transpose()?,
+        jwks: jwks.transpose()?.map(Some),
         ..ClientEdit::default()
     })
 }

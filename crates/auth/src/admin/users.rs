@@ -26,6 +26,16 @@ impl Admin {
         Ok(())
     }
 
+    /// Disables a user, or enables the user again.
+    pub async fn disable_user(&self, username: &str, disabled: bool) -> Result<(), BoxError> {
+        let user = self.find_user(username).await?;
+        let changed = self.directory().set_user_disabled(&user.id, disabled).await;
+        let (_, delivery) = changed.map_err(|problem| problem.description())?;
+        let done = if disabled { "disabled" } else { "enabled" };
+        print_line(&json!({ "done": done, "store": store_status(delivery) }));
+        Ok(())
+    }
+
     /// Deletes a user.
     pub async fn delete_user(&self, username: &str) -> Result<(), BoxError> {
         let user = self.find_user(username).await?;

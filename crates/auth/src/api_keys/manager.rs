@@ -25,6 +25,11 @@ impl Manager {
         Self { actor, own: None, is_admin: true, bound: None, client }
     }
 
+    /// Returns an operator in the console, whose action `client` has.
+    pub fn console(client: &ClientInfo) -> Self {
+        Self { client: client.clone(), ..Self::operator() }
+    }
+
     /// Returns the holder of an access token. An administrator manages the keys of every owner.
     pub fn of_token(claims: &AccessClaims, client: &ClientInfo, is_admin: bool) -> Self {
         // The token of a client that acts for itself has no session.

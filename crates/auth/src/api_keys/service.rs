@@ -46,6 +46,17 @@ pub struct IssuedKey {
     pub delivery: Delivery,
 }
 
+/// A page of keys that is asked for.
+#[derive(Default)]
+pub struct KeyList<'a> {
+    /// The owner; `None` for all that the manager manages.
+    pub owner: Option<&'a Owner>,
+    /// An id, or what a key's name or its visible part begins with.
+    pub text: Option<&'a str>,
+    pub after: ListPlace,
+    pub limit: u32,
+}
+
 impl fmt::Debug for IssuedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "IssuedKey({:?}, REDACTED)", self.state.key.id)
@@ -97,23 +108,26 @@ impl ApiKeys {
         Ok(IssuedKey { state, secret, delivery })
     }
 
-    /// Returns a page of keys that are not revoked, and the place of the next page: of `owner`, of
+    /// Returns a page of keys that are not revoked, and the place of the next page: of an owner, of
     /// the manager itself, or of all owners.
     pub async fn list(
         &self,
         manager: &Manager,
-        owner: Option<&Owner>,
-        after: ListPlace,
-        limit: u32,
+        list: KeyList<'_>,
         now: UnixSeconds,
     ) -> Result<(Vec<KeyState>, Option<ListPlace>), Problem> {
+        let KeyList { owner, text, after, limit } = list;
         let owner = match owner {
             Some(owner) if !manager.manages(owner) => return Err(Problem::ScopeInsufficient),
             None if !manager.is_admin() => manager.own(),
             owner => owner,
         };
         // One more than the page shows whether there is another page.
-        let selector = KeySelector::Listed { owner, after, limit: limit.saturating_add(1) };
+        let queried = limit.saturating_add(1);
+        let selector = match text {
+            Some(text) => KeySelector::Found { text, owner, after, limit: queried },
+            None => KeySelector::Listed { owner, after, limit: queried },
+        };
         let (mut states, _) = self.db.key_states(&selector, now).await?;
         let is_last = states.len() <= usize::try_from(limit).unwrap_or(usize::MAX);
         states.truncate(usize::try_from(limit).unwrap_or(usize::MAX));

@@ -99,7 +99,11 @@ pub fn is_client_id(text: &str) -> bool {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientEdit {
+    /// `null` is read as the empty name, which no client may have.
+    #[serde(default, deserialize_with = "null_as_empty")]
     pub name: Option<String>,
+    /// `null` removes all.
+    #[serde(default, deserialize_with = "null_as_empty")]
     pub scope: Option<String>,
     #[serde(default, deserialize_with = "nullable")]
     pub token_seconds: Option<Option<u64>>,
@@ -108,7 +112,9 @@ pub struct ClientEdit {
     /// Changes claims by their names. `null` removes all.
     #[serde(default, deserialize_with = "nullable")]
     pub claims: Option<Option<Map<String, Value>>>,
-    pub jwks: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "nullable")]
+    pub jwks: Option<Option<Map<String, Value>>>,
+    #[serde(default, deserialize_with = "not_null")]
     pub disabled: Option<bool>,
     /// Whether the tokens that were issued before are revoked.
     #[serde(default)]
@@ -156,11 +162,15 @@ impl ClientEdit {
                 return Err("the claim plan of a client is its member plan; set that");
             }
         }
-        if let Some(jwks) = &self.jwks {
-            if client.auth_method != AuthMethod::PrivateKeyJwt {
+        match (&self.jwks, client.auth_method) {
+            (Some(Some(jwks)), AuthMethod::PrivateKeyJwt) => client.jwks = Some(check_jwks(jwks)?),
+            (Some(Some(_)), AuthMethod::ClientSecret) => {
                 return Err("the client authenticates by a secret; create another one with jwks");
             }
-            client.jwks = Some(check_jwks(jwks)?);
+            (Some(None), AuthMethod::PrivateKeyJwt) => {
+                return Err("jwks can't be removed; replace it, or create a client with a secret");
+            }
+            (Some(None), AuthMethod::ClientSecret) | (None, _) => {}
         }
         match self.disabled {
             Some(true) => client.disabled_at = client.disabled_at.or(Some(now)),
@@ -180,8 +190,8 @@ impl ClientEdit {
             return Err("name is missing; give 1 to 200 bytes");
         }
         let auth_method = match self.jwks {
-            Some(_) => AuthMethod::PrivateKeyJwt,
-            None => AuthMethod::ClientSecret,
+            Some(Some(_)) => AuthMethod::PrivateKeyJwt,
+            Some(None) | None => AuthMethod::ClientSecret,
         };
         let empty = OAuthClient {
             id,
@@ -205,6 +215,20 @@ pub fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
+}
+
+/// Reads a text. `null` is the empty one, as if the member was removed.
+pub fn null_as_empty<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    Ok(Some(Option::deserialize(deserializer)?.unwrap_or_default()))
+}
+
+/// Reads a member that can't be removed by `null`.
+fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 const ID_PREFIX: &str = "pcc_";
@@ -238,6 +262,8 @@ mod tests {
         let cleared = edit(&json!({ "claims": null })).apply(client.clone(), 2000).unwrap();
         assert_eq!(Value::Object(cleared.token_claims()), json!({ "plan": "pro" }));
         assert_eq!(edit(&json!({})).apply(client.clone(), 2000), Ok(client.clone()));
+        let removed = edit(&json!({ "scope": null, "jwks": null })).apply(client.clone(), 2000);
+        assert_eq!(removed, Ok(OAuthClient { scope: String::new(), ..client.clone() }));
         let disabled = edit(&json!({ "disabled": true })).apply(client, 2000).unwrap();
         assert_eq!(disabled.disabled_at, Some(2000));
         let again = edit(&json!({ "disabled": true })).apply(disabled.clone(), 3000).unwrap();
@@ -255,6 +281,7 @@ mod tests {
             json!({ "name": "" }),
             json!({ "name": "x".repeat(201) }),
             json!({ "name": "a\u{0}" }),
+            json!({ "name": null }),
             json!({ "name": "a", "scope": "a\"b" }),
             json!({ "name": "a", "scope": "x".repeat(1025) }),
             json!({ "name": "a", "token_seconds": 0 }),
@@ -267,10 +294,19 @@ mod tests {
         ] {
             assert!(create(&bad).is_err(), "{bad}");
         }
-        for wrong in [json!({ "nam": "a" }), json!({ "name": 1 }), json!({ "token_seconds": -1 })] {
+        for wrong in [
+            json!({ "nam": "a" }),
+            json!({ "name": 1 }),
+            json!({ "token_seconds": -1 }),
+            json!({ "disabled": null }),
+            json!({ "now": null }),
+        ] {
             assert!(serde_json::from_value::<ClientEdit>(wrong.clone()).is_err(), "{wrong}");
         }
         let by_secret = create(&json!({ "name": "a" })).unwrap();
-        assert!(edit(&json!({ "jwks": { "keys": [] } })).apply(by_secret, 1).is_err());
+        assert!(edit(&json!({ "jwks": { "keys": [] } })).apply(by_secret.clone(), 1).is_err());
+        assert!(edit(&json!({ "name": null })).apply(by_secret.clone(), 1).is_err());
+        let by_keys = OAuthClient { auth_method: AuthMethod::PrivateKeyJwt, ..by_secret };
+        assert!(edit(&json!({ "jwks": null })).apply(by_keys, 1).is_err());
     }
 }

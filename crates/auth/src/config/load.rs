@@ -1,14 +1,16 @@
 //! The validation of settings, command by command.
 
+use super::console::read_console;
 use super::secrets::{edge_auth_keys, introspection_clients, master_key, record_encryption};
 use super::server::read_server;
 use super::settings::{AccessTokenFormat, Config, StoreSettings};
 use super::table::{
     ACCESS_TOKEN_FORMAT, ACCESS_TOKEN_SECONDS, API_KEY_PREFIX, API_KEYS_PER_OWNER_MAX, AUDIENCE,
     AUDIT_DAYS, CLIENT_ID, COOKIE_ORIGINS, DATABASE_URL, ISSUER, KEY_PREFIX,
-    LOGIN_ATTEMPTS_PER_ADDRESS, LOGIN_ATTEMPTS_PER_USERNAME, OTEL_SERVICE_NAME,
-    REFRESH_GRACE_SECONDS, REFRESH_IDLE_SECONDS, REFRESH_TOKEN_SECONDS, SESSIONS_PER_USER_MAX,
-    SIGNING_ALGORITHM, SIGNING_KEY_SECONDS, STORE_TOKEN, STORE_URL, TRUSTED_PROXY_HOPS, USAGE_DAYS,
+    LOGIN_ATTEMPTS_PER_ADDRESS, LOGIN_ATTEMPTS_PER_USERNAME, MANAGEMENT_WRITES_PER_MINUTE,
+    OTEL_SERVICE_NAME, REFRESH_GRACE_SECONDS, REFRESH_IDLE_SECONDS, REFRESH_TOKEN_SECONDS,
+    SESSIONS_PER_USER_MAX, SIGNING_ALGORITHM, SIGNING_KEY_SECONDS, STORE_TOKEN, STORE_URL,
+    TRUSTED_PROXY_HOPS, USAGE_DAYS,
 };
 use super::text::{is_in_memory, origin_of};
 use crate::accounts::LoginAttemptLimits;
@@ -108,6 +110,8 @@ pub fn read_config(reader: &mut SettingsReader<'_>) -> Option<Config> {
     let audit_seconds = read_audit_seconds(reader);
     let api_keys = read_api_keys(reader);
     let usage_seconds = read_usage_seconds(reader);
+    let console = read_console(reader);
+    let management_writes_per_minute = reader.number(&MANAGEMENT_WRITES_PER_MINUTE);
     let telemetry = TelemetrySettings::read(reader, &OTEL_SERVICE_NAME);
     if refresh_idle_seconds < access_token_seconds {
         let other = reader.place(&ACCESS_TOKEN_SECONDS).name().to_owned();
@@ -136,6 +140,8 @@ pub fn read_config(reader: &mut SettingsReader<'_>) -> Option<Config> {
         audit_seconds,
         api_keys,
         usage_seconds,
+        console,
+        management_writes_per_minute,
         telemetry,
     })
 }

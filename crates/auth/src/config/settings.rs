@@ -1,5 +1,6 @@
 //! The settings, validated.
 
+use super::console::ConsoleSettings;
 use super::server::ServerSettings;
 use crate::accounts::{IntrospectionClients, LoginAttemptLimits};
 use crate::api_keys::ApiKeySettings;
@@ -33,6 +34,10 @@ pub struct Config {
     pub audit_seconds: u64,
     pub api_keys: ApiKeySettings,
     pub usage_seconds: u64,
+    /// The operator console, if it is on.
+    pub console: Option<ConsoleSettings>,
+    /// Changes by one caller at the management endpoints; 0 for any number.
+    pub management_writes_per_minute: u32,
     /// Where traces go.
     pub telemetry: TelemetrySettings,
 }

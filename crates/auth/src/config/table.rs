@@ -171,6 +171,19 @@ portcullis_server::settings! {
         }))
         .flag("cookie-origins").otherwise("the issuer's own")
         .help("Origins whose pages may refresh by cookie");
+    CONSOLE_LISTEN = Setting::new("console", "listen", "CONSOLE_LISTEN", Kind::Address)
+        .flag("console-listen").otherwise("no console")
+        .help("Address and port of the operator console, such as 127.0.0.1:8790");
+    CONSOLE_ORIGIN = Setting::new("console", "origin", "CONSOLE_ORIGIN", Kind::Text(Format {
+            accepts: is_origin,
+            expected: "must be an origin as browsers send it, such as https://console.example",
+        }))
+        .flag("console-origin").otherwise("http:// and CONSOLE_LISTEN")
+        .help("The origin at which browsers open the console; with https its cookie is Secure");
+    CONSOLE_SESSION_SECONDS =
+        Setting::number("console", "session_seconds", "CONSOLE_SESSION_SECONDS", 300, 43_200)
+        .flag("console-session-seconds").default("3600")
+        .help("Life of a session in the console, in seconds; an idle one ends after 15 minutes");
     LOGIN_ATTEMPTS_PER_USERNAME =
         Setting::number("login", "attempts_per_username", "LOGIN_ATTEMPTS_PER_USERNAME", 0, 1000)
         .flag("login-attempts-per-username").default("5")
@@ -179,6 +192,12 @@ portcullis_server::settings! {
         Setting::number("login", "attempts_per_address", "LOGIN_ATTEMPTS_PER_ADDRESS", 0, 100_000)
         .flag("login-attempts-per-address").default("20")
         .help("Failed login attempts from one address before it has to wait; with 0 any number");
+    MANAGEMENT_WRITES_PER_MINUTE =
+        Setting::number("management", "writes_per_minute", "MANAGEMENT_WRITES_PER_MINUTE",
+            0, 100_000)
+        .flag("management-writes-per-minute").default("600")
+        .help("Changes of keys, clients, users, blocks and limits by one caller, at once and in \
+            each minute; with 0 any number");
     INTROSPECTION_CLIENTS =
         Setting::new("introspection", "clients", "INTROSPECTION_CLIENTS",
             Kind::Secret { file: "clients_file", format: Format::ANY })

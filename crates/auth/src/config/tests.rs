@@ -168,6 +168,11 @@ fn settings_that_contradict_each_other_are_errors() {
             vec![("INTROSPECTION_CLIENTS", "a=short".to_owned())],
             "INTROSPECTION_CLIENTS: a secret is shorter than 32 characters; give a longer one",
         ),
+        (
+            vec![("CONSOLE_LISTEN", "0.0.0.0:1".to_owned())],
+            "CONSOLE_ORIGIN: is not set, and console.listen is an address of all interfaces; give \
+             the origin that browsers open, such as https://console.example",
+        ),
     ] {
         assert_eq!(read(&[], &environment(&variables), None).err().unwrap(), [expect]);
     }

@@ -1,5 +1,7 @@
 //! The audit: security events, in an append-only table.
 
+pub mod search;
+
 use super::pool::{Db, Purpose, Tx, to_i64};
 use crate::audit::Event;
 use crate::random::random_id;
@@ -31,10 +33,12 @@ impl Db {
         now: UnixSeconds,
     ) -> Result<(), sqlx::Error> {
         for event in events {
+            let action = event.client.action.as_deref();
             self.count(Purpose::Request);
             sqlx::query(
                 "INSERT INTO audit (id, at, event, actor, user_id, session_id, address, device,
-                 request_id, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                 request_id, detail, by_user_id, reason)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
             )
             .bind(random_id())
             .bind(to_i64(now.0))
@@ -46,6 +50,8 @@ impl Db {
             .bind(event.client.device.as_str())
             .bind(event.client.request_id.as_str())
             .bind(event.detail.as_str())
+            .bind(action.map(|action| action.user_id.clone()))
+            .bind(action.map_or("", |action| action.reason.as_str()))
             .execute(&mut **tx)
             .await?;
         }

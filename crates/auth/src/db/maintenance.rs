@@ -56,6 +56,12 @@ impl Db {
                 ago(RETENTION_SECONDS),
             ),
             (
+                "DELETE FROM console_sessions WHERE hash IN
+                 (SELECT hash FROM console_sessions WHERE ends_at < $1
+                 LIMIT 500 /* skip locked */)",
+                ago(CLOCK_SKEW_SECONDS),
+            ),
+            (
                 "DELETE FROM client_tokens WHERE hash IN
                  (SELECT hash FROM client_tokens WHERE expires_at < $1
                  LIMIT 500 /* skip locked */)",

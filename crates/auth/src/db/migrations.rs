@@ -29,6 +29,9 @@ macro_rules! migrations {
             migration!($folder, 5, "clients and claims", "0005_clients_and_claims.sql"),
             migration!($folder, 6, "blocks and quotas", "0006_blocks_and_quotas.sql"),
             migration!($folder, 7, "usage", "0007_usage.sql"),
+            migration!($folder, 8, "series", "0008_series.sql"),
+            migration!($folder, 9, "console", "0009_console.sql"),
+            migration!($folder, 10, "console lists", "0010_console_lists.sql"),
         ])
     };
 }

@@ -15,6 +15,8 @@ pub struct OutboxRow {
     pub commands: Vec<Command>,
     /// The id of the session, the user or the token that the commands belong to.
     pub about: String,
+    /// When it was committed, in Unix seconds.
+    pub created_at: u64,
 }
 
 /// Undelivered rows that follow each other.
@@ -60,12 +62,13 @@ impl Db {
         let mut page = OutboxPage { rows: Vec::new(), newer: 0, last: None };
         for row in &found {
             let (id, text): (String, String) = (row.try_get("id")?, row.try_get("commands")?);
-            page.last =
-                Some(OutboxPlace { created_at: row.try_get("created_at")?, id: id.clone() });
+            let created_at: i64 = row.try_get("created_at")?;
+            page.last = Some(OutboxPlace { created_at, id: id.clone() });
             // One row that can't be read must not block the others.
             match decode_pipeline(text.as_bytes(), UNBOUNDED) {
                 Ok(commands) => {
-                    page.rows.push(OutboxRow { id, commands, about: row.try_get("about")? });
+                    let (about, created_at) = (row.try_get("about")?, created_at.unsigned_abs());
+                    page.rows.push(OutboxRow { id, commands, about, created_at });
                 }
                 Err(_) => page.newer += 1,
             }
@@ -128,7 +131,7 @@ impl Db {
             .bind(about)
             .execute(&mut **tx)
             .await?;
-        Ok(OutboxRow { id, commands, about: about.to_owned() })
+        Ok(OutboxRow { id, commands, about: about.to_owned(), created_at: now.0 })
     }
 
     /// Replaces the undelivered rows of each id by one with its commands. The ids are fewer than a
@@ -158,7 +161,8 @@ impl Db {
         let mut insert = sqlx::query(AssertSqlSafe(insert));
         let mut rows = Vec::new();
         for (about, commands) in commands {
-            let row = OutboxRow { id: random_id(), commands, about: about.to_owned() };
+            let (id, about) = (random_id(), about.to_owned());
+            let row = OutboxRow { id, commands, about, created_at: now.0 };
             delete = delete.bind(row.about.clone());
             insert = insert.bind(row.id.clone()).bind(encode_pipeline(&row.commands));
             insert = insert.bind(to_i64(now.0)).bind(row.about.clone());

@@ -30,6 +30,7 @@ pub(super) enum Purpose {
     Maintenance,
     Outbox,
     Request,
+    Series,
     Setup,
     Usage,
 }
@@ -40,6 +41,7 @@ impl Purpose {
             Self::Maintenance => "upkeep",
             Self::Outbox => "outbox",
             Self::Request => "request",
+            Self::Series => "series",
             Self::Setup => "setup",
             Self::Usage => "usage",
         }
@@ -186,6 +188,15 @@ impl Db {
         })
     }
 
+    /// Returns a statement that compares texts byte by byte at its marker `/* bytewise */`. SQLite
+    /// does so anyway.
+    pub(super) fn bytewise(&self, statement: &str) -> String {
+        match self.is_postgres() {
+            true => statement.replace("/* bytewise */", "COLLATE \"C\""),
+            false => statement.to_owned(),
+        }
+    }
+
     /// Begins a transaction that may write.
     pub(super) async fn begin(&self) -> Result<Tx, sqlx::Error> {
         self.writer.begin_with(self.begin).await
@@ -199,6 +210,13 @@ impl Db {
         row.first().map_or(Ok(0), |row| {
             row.try_get::<i64, _>(0).or_else(|_| row.try_get::<i32, _>(0).map(i64::from))
         })
+    }
+
+    /// Executes a statement.
+    #[cfg(test)]
+    pub async fn execute(&self, statement: &str) -> Result<(), sqlx::Error> {
+        let statement = sqlx::AssertSqlSafe(statement.to_owned());
+        sqlx::query(statement).execute(&self.writer).await.map(|_| ())
     }
 
     /// Counts a query. Every query of this module is counted.

@@ -5,6 +5,7 @@ pub mod end;
 pub mod issued;
 mod queries;
 pub mod rotate;
+pub mod search;
 
 use super::pool::to_i64;
 use portcullis_core::UnixSeconds;

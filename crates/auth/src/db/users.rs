@@ -1,6 +1,7 @@
 //! Users.
 
 pub mod edit;
+pub mod search;
 
 use super::api_keys::{KeyCommands, Owner};
 use super::audit::AuditedChange;

@@ -2,7 +2,7 @@
 
 use super::Directory;
 use crate::audit::{Event, EventKind};
-use crate::clients::nullable;
+use crate::clients::{null_as_empty, nullable};
 use crate::db::{AuditedChange, Changed, EndedSession, KeyState, User, UserChange};
 use crate::outbox::{Delivery, Holder, HolderState};
 use crate::problem::Problem;
@@ -15,6 +15,8 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserEdit {
+    /// `null` removes all.
+    #[serde(default, deserialize_with = "null_as_empty")]
     pub scope: Option<String>,
     /// Changes claims by their names. `null` removes all.
     #[serde(default, deserialize_with = "nullable")]
@@ -86,6 +88,40 @@ impl Directory<'_> {
             Changed::Refused(problem) => Err(Problem::MemberInvalid(problem)),
             Changed::Unknown => Err(Problem::UserUnknown),
         }
+    }
+
+    /// Disables a user and ends all sessions, or enables the user again. A user who is in that state
+    /// already stays so.
+    pub async fn set_user_disabled(
+        &self,
+        id: &str,
+        disabled: bool,
+    ) -> Result<(User, Delivery), Problem> {
+        let user = self.user(id).await?;
+        let now = self.now;
+        let kind = if disabled { EventKind::UserDisabled } else { EventKind::UserEnabled };
+        let events = [self.event(kind, "").user(id)];
+        let change = AuditedChange { now, events: &events };
+        let commands = self.publisher.commands();
+        let commands = match disabled {
+            true => commands.user_disabled(id),
+            false => {
+                let state = HolderState::of(false, user.tokens_revoked_at, now);
+                vec![commands.holder_state(Holder::User(id), state, now)]
+            }
+        };
+        let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
+        let keys = |state: &KeyState| self.publisher.commands().key(state, now);
+        let changed = self.db.set_disabled(id, disabled, commands, &change, revoke, &keys);
+        let rows = changed.await?;
+        if !rows.is_empty() {
+            self.record(&events);
+        }
+        let delivery = match self.publisher.deliver(rows).await {
+            Delivery::Done => self.publisher.delivery_of_user(id).await?,
+            Delivery::Pending => Delivery::Pending,
+        };
+        Ok((self.user(id).await?, delivery))
     }
 
     /// Deletes a user: ends all sessions and erases personal data. The audit keeps the id.

@@ -40,7 +40,14 @@ impl FromRequestParts<Arc<AppState>> for Caller {
         let now = now();
         let client = state.clients.client_info(parts, now);
         let app = Arc::clone(state);
-        let work = async move { app.sessions.authenticate(&token, now).await };
+        let is_change = !parts.method.is_safe();
+        let work = async move {
+            let claims = app.sessions.authenticate(&token, now).await?;
+            if is_change {
+                app.write_rates.count(&claims.sub)?;
+            }
+            Ok(claims)
+        };
         let claims = state.run("authenticate", work).await?;
         Ok(Self { claims, client })
     }

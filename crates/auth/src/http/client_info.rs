@@ -55,6 +55,13 @@ impl ClientInfoReader {
         ClientInfo { address: address.unwrap_or_default(), request_id, ..ClientInfo::default() }
     }
 
+    /// Returns the client of a request to the console. The edge authenticates itself to the auth
+    /// service's own listener alone.
+    pub fn console_client_info(&self, parts: &Parts) -> ClientInfo {
+        let device = text(&parts.headers, header::USER_AGENT.as_str(), 256);
+        ClientInfo { device, ..self.direct_client_info(parts) }
+    }
+
     /// Returns the client of a request that the edge forwards.
     pub fn client_info(&self, parts: &Parts, now: UnixSeconds) -> ClientInfo {
         let headers = &parts.headers;
@@ -76,6 +83,7 @@ impl ClientInfoReader {
             device: text(headers, header::USER_AGENT.as_str(), 256),
             country: is_country.then_some(country),
             request_id,
+            action: None,
         }
     }
 

@@ -82,7 +82,7 @@ pub async fn change(
 ) -> Result<Response, Problem> {
     caller.require(SCOPE)?;
     let id = client_id(id)?;
-    let edit: ClientEdit = body::json(&headers, body).await?;
+    let edit: ClientEdit = body::merge_patch(&headers, body).await?;
     let app = Arc::clone(&state);
     let work = async move { directory(&app, &caller).change_client(&id, &edit).await };
     let (client, delivery) = state.run("client_changed", work).await?;

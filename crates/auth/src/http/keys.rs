@@ -5,7 +5,7 @@ use super::caller::Caller;
 use super::query::Query;
 use super::response::{no_store, revocation_response};
 use super::state::SharedState;
-use crate::api_keys::{GRACE_SECONDS_DEFAULT, Manager, SpecPatch, issued_view, key_view};
+use crate::api_keys::{GRACE_SECONDS_DEFAULT, KeyList, Manager, SpecPatch, issued_view, key_view};
 use crate::clock::now;
 use crate::db::Owner;
 use crate::outbox::Delivery;
@@ -68,7 +68,8 @@ pub async fn list(
     let app = Arc::clone(&state);
     let work = async move {
         let now = now();
-        let (keys, next) = app.api_keys.list(&manager, owner.as_ref(), after, limit, now).await?;
+        let list = KeyList { owner: owner.as_ref(), text: None, after, limit };
+        let (keys, next) = app.api_keys.list(&manager, list, now).await?;
         let keys: Vec<Value> = keys.iter().map(|state| key_view(state, now)).collect();
         Ok(json!({ "keys": keys, "next": next.map(|place| place.cursor()) }))
     };

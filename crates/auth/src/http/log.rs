@@ -24,7 +24,7 @@ pub async fn log(mut request: Request, next: Next) -> Response {
     let headers = request.headers();
     let trace = span.in_scope(|| RequestSpan::begin(&method, route, &request_id, headers));
     let response = next.run(request).instrument(trace.span()).instrument(span.clone()).await;
-    let (mut response, code) = problem::finish(response, &request_id);
+    let (mut response, code) = problem::response::finish(response, &request_id);
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }

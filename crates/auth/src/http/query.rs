@@ -40,12 +40,17 @@ impl Query {
 
     /// Removes the parameters of a list: after which id it begins, and how long it is.
     pub fn take_page(&mut self) -> Result<(String, u32), Problem> {
+        self.take_page_of(LIST_DEFAULT)
+    }
+
+    /// Does the same for a list that has `default` entries without the parameter `limit`.
+    pub fn take_page_of(&mut self, default: u32) -> Result<(String, u32), Problem> {
         let after = self.take("after")?.unwrap_or_default();
         if after.len() > 256 || after.contains('\0') {
             return Err(CURSOR_INVALID);
         }
         let limit = match self.take("limit")? {
-            None => LIST_DEFAULT,
+            None => default,
             Some(text) => {
                 let limit = text.parse().ok().filter(|limit| (1..=LIST_MAX).contains(limit));
                 limit.ok_or(Problem::QueryInvalid("limit is out of bounds; give 1 to 1000"))?
@@ -57,11 +62,32 @@ impl Query {
     /// Removes the parameters of a list by time: after which entry it begins, and how long it is.
     pub fn take_page_by_time(&mut self) -> Result<(Option<ListPlace>, u32), Problem> {
         let (after, limit) = self.take_page()?;
-        if after.is_empty() {
-            return Ok((None, limit));
+        Ok((place(&after)?, limit))
+    }
+
+    /// Does the same for a list that has `default` entries without the parameter `limit`.
+    pub fn take_page_by_time_of(
+        &mut self,
+        default: u32,
+    ) -> Result<(Option<ListPlace>, u32), Problem> {
+        let (after, limit) = self.take_page_of(default)?;
+        Ok((place(&after)?, limit))
+    }
+
+    /// Removes a parameter for a search, and returns its value unless it is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::QueryInvalid`] if it is too long or has control characters, which no name has.
+    pub fn take_text(&mut self, name: &str) -> Result<Option<String>, Problem> {
+        let text = self.take(name)?.filter(|text| !text.is_empty());
+        let is_valid = |text: &String| text.len() <= 256 && !text.chars().any(char::is_control);
+        match text.as_ref().is_none_or(is_valid) {
+            true => Ok(text),
+            false => Err(Problem::QueryInvalid(
+                "a text is too long, or has control characters; give at most 256 bytes",
+            )),
         }
-        let place = ListPlace::parse(&after).ok_or(CURSOR_INVALID)?;
-        Ok((Some(place), limit))
     }
 
     /// Checks that no parameter is left.
@@ -71,9 +97,18 @@ impl Query {
     }
 }
 
+fn place(after: &str) -> Result<Option<ListPlace>, Problem> {
+    match after.is_empty() {
+        true => Ok(None),
+        false => ListPlace::parse(after).map(Some).ok_or(CURSOR_INVALID),
+    }
+}
+
 /// The number of entries without the parameter `limit`.
 const LIST_DEFAULT: u32 = 100;
-const CURSOR_INVALID: Problem = Problem::QueryInvalid("after is invalid; give next of a response");
+/// The error of a cursor that no response has.
+pub const CURSOR_INVALID: Problem =
+    Problem::QueryInvalid("after is invalid; give next of a response");
 
 #[cfg(test)]
 mod tests {

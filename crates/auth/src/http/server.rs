@@ -4,14 +4,17 @@ use super::client_info::ClientInfoReader;
 use super::gauges::Gauges;
 use super::router::{admin_router, public_router};
 use super::state::AppState;
+use super::write_rates::WriteRates;
 use crate::adjustments::Adjustments;
 use crate::api_keys::ApiKeys;
 use crate::clock::now;
-use crate::config::{Config, ServerSettings};
+use crate::config::{Config, ConsoleSettings, ServerSettings};
+use crate::console::{ConsoleState, console_router};
 use crate::db::{Db, Migrate};
 use crate::error::BoxError;
 use crate::maintenance::Maintenance;
-use crate::outbox::{Publisher, RecordSettings};
+use crate::outbox::{DeliveryTimes, Publisher, RecordSettings};
+use crate::series::{OwnCounts, Series};
 use crate::sessions::Sessions;
 use crate::signing_keys::KeyRing;
 use crate::store::Store;
@@ -30,6 +33,8 @@ use portcullis_server::{
 };
 use prometheus::{IntCounterVec, Opts, Registry};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// Serves requests until SIGTERM or SIGINT, and then finishes those in progress.
@@ -46,7 +51,11 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         StoreKeys::new(&config.store.key_prefix),
     );
     let records = RecordSettings { audience: config.audience.clone(), seal: config.seal.clone() };
-    let publisher = Arc::new(publisher.with_records(records));
+    let registry = Registry::new();
+    let telemetry = Telemetry::start(&config.telemetry, &log, &registry, "portcullis_auth")?;
+    let delivery_times = DeliveryTimes::new(&registry)?;
+    let publisher = publisher.with_records(records).with_delivery_times(delivery_times.clone());
+    let publisher = Arc::new(publisher);
     if config.seal.is_none() {
         tracing::warn!(event = "unsealed", fix = "set RECORD_ENCRYPTION_KEY, here and at the edge");
     }
@@ -59,6 +68,10 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     let clients = ClientInfoReader::new(&config)?;
     let socket = bind(settings.listen).await?;
     let admin_socket = bind(settings.admin_listen).await?;
+    let console = match &config.console {
+        Some(settings) => Some((bind(settings.listen).await?, settings.clone())),
+        None => None,
+    };
     let maintenance = Maintenance {
         db: Arc::clone(&db),
         publisher: Arc::clone(&publisher),
@@ -66,20 +79,23 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         audit_seconds: config.audit_seconds,
         usage_seconds: config.usage_seconds,
     };
-    let registry = Registry::new();
-    let telemetry = Telemetry::start(&config.telemetry, &log, &registry, "portcullis_auth")?;
     let store_keys = StoreKeys::new(&config.store.key_prefix);
     let (seal, lists) = (config.seal.clone(), Arc::clone(&store));
     let collector =
         Collector::new(Arc::clone(&db), lists, seal, &config.store.issuer, &store_keys, &registry)?;
-    let mut background = tokio::spawn({
-        let keys = Arc::clone(&keys);
-        async move { tokio::join!(maintenance.run(&keys), collector.run()) }
-    });
+    let background_keys = Arc::clone(&keys);
     let adjustments =
         Adjustments::new(Arc::clone(&db), Arc::clone(&publisher), &config.store.issuer);
     let key_settings = config.api_keys.clone();
+    let write_rates = WriteRates::new(config.management_writes_per_minute);
     let sessions = Sessions::new(config, Arc::clone(&db), &store, Arc::clone(&publisher), keys)?;
+    let own = OwnCounts { delivery_times, events: sessions.audit().counts() };
+    let series = Series::new(Arc::clone(&db), Arc::clone(&store), store_keys, own);
+    let series = Arc::new(series);
+    let mut background = tokio::spawn({
+        let series = Arc::clone(&series);
+        async move { tokio::join!(maintenance.run(&background_keys), collector.run(), series.run()) }
+    });
     let audit = Some(sessions.audit().clone());
     let api_keys = ApiKeys::new(key_settings, Arc::clone(&db), publisher, audit);
     registry.register(Box::new(db.queries()))?;
@@ -111,12 +127,14 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         api_keys,
         db,
         store,
+        series,
         registry,
         outcomes,
         gauges,
         log,
         stopping: stopping.clone(),
         clients,
+        write_rates,
     });
     tokio::spawn({
         let state = Arc::clone(&state);
@@ -141,11 +159,13 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     let admin_router = admin_router(Arc::clone(&state));
     let admin =
         admin.serve(move |connection, request| handle(admin_router.clone(), connection, request));
+    let console = serve_console(console, Arc::clone(&state));
     let router = public_router(state);
     let server =
         server.serve(move |connection, request| handle(router.clone(), connection, request));
     tokio::select! {
         () = server => {}
+        stopped = console => return stopped,
         () = admin => return Err("the admin listener (AUTH_ADMIN_LISTEN) stopped".into()),
         // Without these tasks revocations would not reach the store.
         _ = &mut background => return Err("the background tasks stopped".into()),
@@ -154,6 +174,34 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     background.abort();
     telemetry.finish().await;
     Ok(())
+}
+
+/// Serves the console, if it is on. Returns only if that fails.
+async fn serve_console(
+    console: Option<(TcpListener, ConsoleSettings)>,
+    state: Arc<AppState>,
+) -> Result<(), BoxError> {
+    let Some((socket, settings)) = console else { return std::future::pending().await };
+    let address = socket.local_addr()?;
+    let origin = settings.origin.unwrap_or_else(|| format!("http://{address}"));
+    tracing::info!(event = "console_listening", %address, origin);
+    if !address.ip().is_loopback() && !origin.starts_with("https://") {
+        let advice = "passwords and sessions of operators go unencrypted: listen on loopback, or \
+                      put the edge or a proxy with TLS before the console and set CONSOLE_ORIGIN";
+        tracing::warn!(event = "plain_http_beyond_loopback", advice);
+    }
+    let listener = Listener {
+        socket,
+        bounds: CONSOLE_BOUNDS,
+        tls: || None,
+        metrics: ListenerMetrics::new("console")?,
+        stopping: state.stopping.clone(),
+    };
+    let console = Arc::new(ConsoleState::new(state, origin, settings.session_seconds));
+    let router = console_router(console);
+    listener.serve(move |connection, request| handle(router.clone(), connection, request)).await;
+    // It stops with the drain, during which the other listeners go on.
+    std::future::pending().await
 }
 
 /// Handles one request. Handlers find the connection and its peer's address among the request's
@@ -187,6 +235,16 @@ fn reload(settings: &ServerSettings, sender: &watch::Sender<Tls>) {
 }
 
 type Tls = Option<Arc<rustls::ServerConfig>>;
+
+/// Browsers open few connections, but all of them may come through one edge or proxy.
+const CONSOLE_BOUNDS: Bounds = Bounds {
+    connections_max: 256,
+    anonymous_per_network_max: 128,
+    idle: Duration::from_secs(75),
+    drain: Duration::from_secs(1),
+    head_bytes_max: 16 << 10,
+    headers_max: 128,
+};
 
 /// The file descriptors for the database, the store and everything else.
 const OTHER_FILES: usize = 256;

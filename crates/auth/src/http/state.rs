@@ -2,10 +2,12 @@
 
 use super::client_info::ClientInfoReader;
 use super::gauges::Gauges;
+use super::write_rates::WriteRates;
 use crate::adjustments::Adjustments;
 use crate::api_keys::ApiKeys;
 use crate::db::Db;
 use crate::problem::Problem;
+use crate::series::Series;
 use crate::sessions::Sessions;
 use crate::store::Store;
 use axum::extract::State;
@@ -23,6 +25,7 @@ pub struct AppState {
     pub api_keys: ApiKeys,
     pub db: Arc<Db>,
     pub store: Arc<Store>,
+    pub series: Arc<Series>,
     pub registry: Registry,
     /// The outcomes of requests, by endpoint.
     pub outcomes: IntCounterVec,
@@ -31,6 +34,7 @@ pub struct AppState {
     /// Whether the server is draining.
     pub stopping: watch::Receiver<bool>,
     pub clients: ClientInfoReader,
+    pub write_rates: WriteRates,
 }
 
 /// The state, as endpoints extract it.

@@ -2,8 +2,9 @@
 
 use super::caller::Caller;
 use super::response::no_store;
-use super::state::SharedState;
+use super::state::{AppState, SharedState};
 use crate::clock::now;
+use crate::db::{UsagePage, UsageQuery};
 use crate::problem::Problem;
 use crate::usage::{UsageFormat, UsageQuestion};
 use axum::Json;
@@ -40,13 +41,7 @@ pub async fn usage(
         }
         (filter.subject, filter.issuer) = (Some(own.clone()), Some(issuer.clone()));
     }
-    let (app, query) = (Arc::clone(&state), question.query.clone());
-    let work = async move {
-        // Sums over many rows must leave connections to other requests.
-        let _permit = QUERIES.acquire().await.map_err(|_| Problem::Internal)?;
-        Ok(app.db.usage(&query).await?)
-    };
-    let page = state.run("usage", work).await?;
+    let page = usage_page(&state, question.query.clone()).await?;
     let format = question.format.unwrap_or_else(|| accepted(&headers));
     let vary = (header::VARY, "accept");
     if format == UsageFormat::Json {
@@ -63,6 +58,17 @@ pub async fn usage(
         response.headers_mut().insert(header::LINK, link.map_err(|_| Problem::Internal)?);
     }
     Ok(response)
+}
+
+/// Returns one page of usage.
+pub async fn usage_page(state: &Arc<AppState>, query: UsageQuery) -> Result<UsagePage, Problem> {
+    let app = Arc::clone(state);
+    let work = async move {
+        // Sums over many rows must leave connections to other requests.
+        let _permit = QUERIES.acquire().await.map_err(|_| Problem::Internal)?;
+        Ok(app.db.usage(&query).await?)
+    };
+    state.run("usage", work).await
 }
 
 /// Returns the form that the client accepts: CSV if `Accept` names it, otherwise JSON.

@@ -69,7 +69,7 @@ pub async fn change(
 ) -> Result<Response, Problem> {
     caller.require(SCOPE)?;
     let id = user_id(id)?;
-    let edit: UserEdit = body::json(&headers, body).await?;
+    let edit: UserEdit = body::merge_patch(&headers, body).await?;
     let app = Arc::clone(&state);
     let work = async move { directory(&app, &caller).change_user(&id, &edit).await };
     let (user, delivery) = state.run("user_changed", work).await?;

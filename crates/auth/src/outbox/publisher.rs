@@ -2,6 +2,7 @@
 
 use super::about::is_adjustment;
 use super::commands::{HolderState, StoreCommands, Subject};
+use super::delivery_times::DeliveryTimes;
 use super::records::RecordSettings;
 use crate::clock::now;
 use crate::db::{ABOUT_NETWORKS, Db, EndedSession, OutboxRow};
@@ -12,7 +13,7 @@ use redis_rest::Command;
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tracing::Instrument as _;
 
@@ -22,6 +23,7 @@ pub struct Publisher {
     pub(super) store: Arc<Store>,
     pub(super) commands: StoreCommands,
     issuer: String,
+    delivery_times: Option<DeliveryTimes>,
     undelivered: Notify,
     /// The policy by which the store evicts keys; `None` if it evicts none.
     pub(super) evicting_policy: Mutex<Option<String>>,
@@ -48,6 +50,7 @@ impl Publisher {
             store,
             commands,
             issuer,
+            delivery_times: None,
             undelivered: Notify::new(),
             evicting_policy: Mutex::default(),
             marker_missed_at: AtomicU64::default(),
@@ -59,6 +62,12 @@ impl Publisher {
     /// records, and a publisher that has the settings writes them again.
     pub fn with_records(mut self, records: RecordSettings) -> Self {
         self.commands.set_records(records);
+        self
+    }
+
+    /// Lets the publisher measure how long deliveries take.
+    pub fn with_delivery_times(mut self, times: DeliveryTimes) -> Self {
+        self.delivery_times = Some(times);
         self
     }
 
@@ -93,10 +102,11 @@ impl Publisher {
     }
 
     async fn deliver_all(&self, rows: &[OutboxRow]) -> Delivery {
-        let mut delivery = Delivery::Done;
+        let (committed, mut delivery) = (Instant::now(), Delivery::Done);
         for row in rows {
             match self.write_row(row).await {
                 Ok(()) => {
+                    self.observe(committed.elapsed());
                     let step = database("delete_outbox_row");
                     if let Err(error) = self.complete(row).instrument(step).await {
                         tracing::warn!(event = "outbox_row_kept", error);
@@ -191,6 +201,12 @@ impl Publisher {
         }
     }
 
+    fn observe(&self, time: Duration) {
+        if let Some(times) = &self.delivery_times {
+            times.observe(time);
+        }
+    }
+
     /// Sends commands, in as many requests as necessary.
     pub(crate) async fn write(&self, commands: &[Command]) -> Result<(), StoreError> {
         for batch in commands.chunks(COMMANDS_MAX) {
@@ -233,7 +249,11 @@ impl Publisher {
             newer += page.newer;
             for row in &page.rows {
                 match self.write_row(row).await {
-                    Ok(()) => {}
+                    // The row says when it was committed to the second. So up to a second of this
+                    // time may be too much.
+                    Ok(()) => {
+                        self.observe(Duration::from_secs(now().0.saturating_sub(row.created_at)));
+                    }
                     Err(error) if error.is_rejection() => {
                         tracing::error!(event = "store_refuses", row = row.id, fault = %error);
                         rejected += 1;

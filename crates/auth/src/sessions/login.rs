@@ -2,6 +2,7 @@
 
 use super::service::Sessions;
 use super::tokens::Tokens;
+use crate::accounts::PASSWORD_BYTES_MAX;
 use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::db::{EndedSession, NewSession, Session, TokenHolder, User};
 use crate::problem::Problem;
@@ -12,10 +13,10 @@ use portcullis_server::step;
 use tracing::Instrument as _;
 
 /// A user whose password was verified.
-struct VerifiedUser {
-    user: User,
+pub struct VerifiedUser {
+    pub user: User,
     /// A new hash of the password, if the old one was made with outdated parameters.
-    rehashed: Option<String>,
+    pub rehashed: Option<String>,
 }
 
 impl Sessions {
@@ -27,24 +28,8 @@ impl Sessions {
         client: &ClientInfo,
         now: UnixSeconds,
     ) -> Result<Tokens, Problem> {
-        let address = client.address_group();
-        let attempt = self.attempts.begin(username, &address).instrument(step!("throttle")).await?;
-        let verified = match self.verify_user(username, password).await {
-            Ok(verified) => verified,
-            Err(problem) => {
-                self.attempts.cancel(&attempt).await;
-                return Err(problem);
-            }
-        };
-        let Some(VerifiedUser { user, rehashed }) = verified else {
-            let event = Event::new(EventKind::LoginFailed, Actor::User, client);
-            let events = [event.detail(TokenHash::of(username).to_string())];
-            let recorded = self.db.record_events(&events, now);
-            recorded.instrument(database("record_events")).await?;
-            self.audit.record(&events);
-            return Err(Problem::CredentialsInvalid);
-        };
-        self.attempts.succeeded(&attempt).await;
+        let verified = self.verify_login(username, password, client, EventKind::LoginFailed, now);
+        let VerifiedUser { user, rehashed } = verified.await?;
         let session = Session {
             id: random_id(),
             user_id: user.id.clone(),
@@ -76,6 +61,42 @@ impl Sessions {
         Ok(tokens)
     }
 
+    /// Returns the user with this name if the password is correct, within the limits of login
+    /// attempts. Otherwise audits `failure`. Takes the same time for an unknown username.
+    pub async fn verify_login(
+        &self,
+        username: &str,
+        password: String,
+        client: &ClientInfo,
+        failure: EventKind,
+        now: UnixSeconds,
+    ) -> Result<VerifiedUser, Problem> {
+        // Postgres rejects a NUL in a query, and usernames can't contain one.
+        let is_impossible = username.len() > USERNAME_BYTES_MAX || username.contains('\0');
+        if is_impossible || password.len() > PASSWORD_BYTES_MAX {
+            return Err(Problem::CredentialsInvalid);
+        }
+        let address = client.address_group();
+        let attempt = self.attempts.begin(username, &address).instrument(step!("throttle")).await?;
+        let verified = match self.verify_user(username, password).await {
+            Ok(verified) => verified,
+            Err(problem) => {
+                self.attempts.cancel(&attempt).await;
+                return Err(problem);
+            }
+        };
+        let Some(verified) = verified else {
+            let event = Event::new(failure, Actor::User, client);
+            let events = [event.detail(TokenHash::of(username).to_string())];
+            let recorded = self.db.record_events(&events, now);
+            recorded.instrument(database("record_events")).await?;
+            self.audit.record(&events);
+            return Err(Problem::CredentialsInvalid);
+        };
+        self.attempts.succeeded(&attempt).await;
+        Ok(verified)
+    }
+
     /// Returns the user with this name; `None` if the password is wrong or the user is disabled.
     async fn verify_user(
         &self,
@@ -90,3 +111,6 @@ impl Sessions {
         Ok(user.map(|user| VerifiedUser { user, rehashed: check.rehashed }))
     }
 }
+
+/// The longest username.
+const USERNAME_BYTES_MAX: usize = 256;

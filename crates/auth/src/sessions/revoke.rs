@@ -72,6 +72,31 @@ impl Sessions {
         self.end(SessionSelector::One(id), "removed", event.session(id), now).await
     }
 
+    /// Ends any session, for an operator.
+    pub async fn end_session(
+        &self,
+        id: &str,
+        client: &ClientInfo,
+        now: UnixSeconds,
+    ) -> Result<Delivery, Problem> {
+        let user = self.db.user_of_session(id).await?.ok_or(Problem::SessionUnknown)?;
+        let event = Event::new(EventKind::SessionRevoked, Actor::Operator, client);
+        let event = event.user(&user).session(id);
+        self.end(SessionSelector::One(id), "operator", event, now).await
+    }
+
+    /// Ends all sessions of a user, for an operator.
+    pub async fn end_sessions_of(
+        &self,
+        user_id: &str,
+        client: &ClientInfo,
+        now: UnixSeconds,
+    ) -> Result<Delivery, Problem> {
+        let event = Event::new(EventKind::SessionRevoked, Actor::Operator, client);
+        let event = event.user(user_id).detail("all");
+        self.end(SessionSelector::OfUser { user_id, except: None }, "operator", event, now).await
+    }
+
     /// Revokes a token (RFC 7009). A refresh token ends its session; an access token is revoked
     /// alone. An unknown token counts as revoked.
     pub async fn revoke(

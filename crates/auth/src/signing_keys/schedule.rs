@@ -23,6 +23,17 @@ pub enum KeyRole {
     Previous,
 }
 
+impl KeyRole {
+    /// Returns the name in responses and in the output of commands.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Next => "next",
+            Self::Current => "current",
+            Self::Previous => "previous",
+        }
+    }
+}
+
 /// The changes that are due.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct KeyPlan {
@@ -78,9 +89,7 @@ pub fn plan(rows: &[KeyRow], settings: &SigningSettings, now: UnixSeconds) -> Ke
         return plan;
     };
     for row in rows.iter().filter(|row| row.generation < current.generation) {
-        let successors = rows.iter().filter(|other| other.generation > row.generation);
-        let retired_at = successors.map(|other| other.active_from).min().unwrap_or(u64::MAX);
-        if retired_at.saturating_add(ACCESS_TOKEN_SECONDS_MAX + LEEWAY_SECONDS) <= now.0 {
+        if verifies_until(row, rows).is_some_and(|at| at <= now.0) {
             plan.delete.push(row.generation);
         }
     }
@@ -107,6 +116,13 @@ pub fn plan(rows: &[KeyRow], settings: &SigningSettings, now: UnixSeconds) -> Ke
         }
     }
     plan
+}
+
+/// Returns when the last token of `key` has expired; `None` if no later key is there.
+pub fn verifies_until(key: &KeyRow, rows: &[KeyRow]) -> Option<u64> {
+    let successors = rows.iter().filter(|other| other.generation > key.generation);
+    let retired_at = successors.map(|other| other.active_from).min()?;
+    Some(retired_at.saturating_add(ACCESS_TOKEN_SECONDS_MAX + LEEWAY_SECONDS))
 }
 
 fn current(rows: &[KeyRow], now: UnixSeconds) -> Option<&KeyRow> {

@@ -161,7 +161,7 @@ fn columns(text: &str) -> Result<Vec<UsageColumn>, &'static str> {
 
 /// Reads a time: Unix seconds, or a date of RFC 3339 such as 2026-11-30, which is its beginning in
 /// UTC.
-fn time(text: &str) -> Option<u64> {
+pub fn time(text: &str) -> Option<u64> {
     if text.len() <= 15 && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return text.parse().ok();
     }

@@ -66,6 +66,8 @@ pub enum ConfigErrorKind {
     NotAClaim,
     /// The text is not a cookie-name of RFC 6265 section 4.1.1.
     NotACookie,
+    /// The text is not a path of the edge's own.
+    NotAPath,
     /// The text is not a name that the edge may give a header field.
     NotAField,
     /// The text is not a prefix of API keys.
@@ -116,6 +118,8 @@ pub enum ConfigErrorKind {
     SuffixesUnclear(String),
     /// The entry at this place has the same name.
     SameName(String),
+    /// The secret has fewer than 16 bytes, or other characters than visible ASCII.
+    NotASecret,
     /// The member is for a secret, which the file must not hold.
     SecretInFile,
     /// The route of this name, which is before it, takes every request of this one.
@@ -194,6 +198,10 @@ impl fmt::Display for ConfigErrorKind {
             Self::NotA(expected) => return write!(f, "must be {expected}"),
             Self::NotAClaim => "give the value that the claim must have, or a list of values",
             Self::NotACookie => "is not a cookie's name; use letters, digits, -, _ and .",
+            Self::NotAPath => {
+                "is not a path; give / and letters, digits, -, _, ~ and . but none after a /, such as \
+                 /healthz"
+            }
             Self::NotAField => {
                 "is not a name for this field; use letters, digits and -; for an identity field in \
                  lower case, and none that HTTP or the edge uses otherwise"
@@ -263,6 +271,10 @@ impl fmt::Display for ConfigErrorKind {
             }
             Self::SameName(other) => {
                 return write!(f, "is also that of {other}; use each name once");
+            }
+            Self::NotASecret => {
+                "has fewer than 16 bytes, or a character beyond visible ASCII; give one by \
+                 openssl rand -hex 24"
             }
             Self::SecretInFile => {
                 "a secret does not belong in the policy; give it by wrangler secret put, under the \

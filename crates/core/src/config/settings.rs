@@ -17,6 +17,8 @@ pub(super) struct SettingsReader<'l> {
     pub(super) labels: Vec<(String, String)>,
     /// The names of the variables and secrets that the policy uses.
     pub(super) variables: Vec<String>,
+    /// The secrets that the policy uses.
+    pub(super) secrets: Vec<String>,
     /// Whether variables that are missing are assumed to be right, as before a deployment.
     assumes: bool,
     /// The places and names of values that are assumed.
@@ -39,6 +41,7 @@ impl<'l> SettingsReader<'l> {
             errors: Vec::new(),
             labels: Vec::new(),
             variables: Vec::new(),
+            secrets: Vec::new(),
             assumes,
             assumed: Vec::new(),
             has_scripts: true,
@@ -136,7 +139,9 @@ impl<'l> SettingsReader<'l> {
     /// Returns a secret, or `None` if it is missing or blank.
     pub(super) fn optional_secret(&mut self, name: &str) -> Option<String> {
         self.variables.push(name.to_owned());
-        self.text(name)
+        let text = self.text(name);
+        self.secrets.extend(text.as_ref().map(|text| text.trim().to_owned()));
+        text
     }
 
     /// Returns a secret. A missing or blank one is an error, unless missing ones are assumed; then
@@ -173,6 +178,11 @@ impl<'l> SettingsReader<'l> {
         record::shape(FILE, name, || shape);
         self.read.push(name.to_owned());
         self.document.remove(name)
+    }
+
+    /// Returns all sections, if one of these two is among them.
+    pub(super) fn sections_if(&self, one: &str, other: &str) -> Option<Map<String, Value>> {
+        (self.has(one) || self.has(other)).then(|| self.document.clone())
     }
 
     /// Returns whether the policy has a section that was not read yet.

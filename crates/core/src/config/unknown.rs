@@ -16,9 +16,10 @@ pub(super) fn check(settings: &mut SettingsReader<'_>, names: &[String]) {
 }
 
 /// The variables and secrets with a meaning of their own.
-const OWN: [&str; 6] = [
+const OWN: [&str; 7] = [
     "ASSERTION_KEY",
     "EDGE_AUTH_KEY",
+    "METRICS_TOKEN",
     "PORTCULLIS_ENV",
     "RECORD_ENCRYPTION_KEY",
     "RECORD_ENCRYPTION_KEY_PREVIOUS",

@@ -11,6 +11,8 @@ pub struct Observability {
     pub server_timing: bool,
     /// The interval at which an isolate adds its counters to the store, 0 to 3,600 s; with 0 never.
     pub metrics_seconds: u32,
+    /// Whether a sample of the refusals is written with the counters.
+    pub refusals: bool,
     /// The interval at which an isolate pushes the usage of its callers to the store, 0 to 3,600 s;
     /// with 0 never.
     pub usage_seconds: u32,

@@ -19,7 +19,9 @@ impl Refusal {
                 Denial::CredentialMalformed => {
                     (400, "Bad Request", Challenge::Error("invalid_request"))
                 }
-                Denial::TokenMissing => (401, "Unauthorized", Challenge::Bare),
+                Denial::MetricsTokenInvalid | Denial::TokenMissing => {
+                    (401, "Unauthorized", Challenge::Bare)
+                }
                 Denial::AlgorithmRefused
                 | Denial::AudienceMismatch
                 | Denial::AuthorizedPartyRefused

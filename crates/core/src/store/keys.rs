@@ -17,7 +17,7 @@ pub struct StoreKeys {
 
 impl StoreKeys {
     /// Each kind of key: the part of the name after the prefix.
-    pub const KINDS: [&'static str; 18] = [
+    pub const KINDS: [&'static str; 21] = [
         "token:",
         "session:",
         "sessions:",
@@ -36,6 +36,9 @@ impl StoreKeys {
         "block:networks",
         "quota:",
         "usage",
+        "edges",
+        "policy:",
+        "refusals",
     ];
 
     /// The default prefix.
@@ -163,6 +166,21 @@ impl StoreKeys {
         format!("{}:usage:malformed", self.prefix)
     }
 
+    /// Returns the key of the states of the edges' isolates.
+    pub fn edges(&self) -> String {
+        format!("{}:edges", self.prefix)
+    }
+
+    /// Returns the key of a policy that edges apply, by the hash of its document.
+    pub fn policy(&self, hash: &str) -> String {
+        format!("{}:policy:{hash}", self.prefix)
+    }
+
+    /// Returns the key of the list of the latest refusals.
+    pub fn refusals(&self) -> String {
+        format!("{}:refusals", self.prefix)
+    }
+
     /// Returns the key of the login attempts of a username or an address. `kind` says which.
     pub fn attempts(&self, kind: &str, subject: &str) -> String {
         format!("{}:attempts:{kind}:{}", self.prefix, digest(kind, subject))
@@ -187,7 +205,7 @@ mod tests {
 
     const STORAGE: &str = include_str!("../../../../docs/storage.md");
 
-    fn one_of_each() -> [String; 18] {
+    fn one_of_each() -> [String; 21] {
         let keys = StoreKeys::new(StoreKeys::PREFIX);
         [
             keys.token(&TokenHash::of("t")),
@@ -208,6 +226,9 @@ mod tests {
             keys.blocked_networks(),
             keys.quota(&keys.limit("api", "bucket", &[0; 32])),
             keys.usage(),
+            keys.edges(),
+            keys.policy("x"),
+            keys.refusals(),
         ]
     }
 

@@ -36,6 +36,11 @@ impl Seal {
         unique.then(|| Self { keys: Arc::new(keys) })
     }
 
+    /// Returns the names of the keys: the one that encrypts, and the previous one.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| key.id.as_str())
+    }
+
     /// Returns whether `text` is a well-formed configured key.
     pub(crate) fn is_key(text: &str) -> bool {
         RecordEncryptionKey::parse(text).is_some()

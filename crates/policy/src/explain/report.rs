@@ -13,14 +13,14 @@ use std::fmt::Write as _;
 /// What is printed.
 pub(super) struct Report {
     request: String,
-    steps: Vec<(String, String)>,
+    pub(super) steps: Vec<(String, String)>,
     commands: Vec<String>,
-    verdict: Option<Verdict>,
+    pub(super) verdict: Option<Verdict>,
     /// What kept the command from finding the verdict.
     failure: Option<String>,
 }
 
-enum Verdict {
+pub(super) enum Verdict {
     Forwarded {
         to: String,
         remove: Vec<String>,
@@ -177,7 +177,8 @@ impl Report {
         })
     }
 
-    fn text(&self, assumptions: &Assumptions, host: &Host<'_>) -> String {
+    /// Returns the explanation as the command prints it.
+    pub(super) fn text(&self, assumptions: &Assumptions, host: &Host<'_>) -> String {
         let mut text = format!("{}\n", self.request);
         for (what, outcome) in &self.steps {
             let _ = writeln!(text, "  {what}: {outcome}");

@@ -13,6 +13,7 @@ cors = { origins = ["https://app.example"] }
 assertion = { issuer = "https://api.example", audience = "inner" }
 identity = { claims = { plan = "portcullis-plan" } }
 ip_rules = { deny = ["192.0.2.0/24"] }
+health = {}
 invalid_token_limit = { quota = 20, window_seconds = 60 }
 block = {}
 breaker = {}
@@ -85,6 +86,7 @@ pub(crate) fn base() -> Value {
 pub(crate) fn variable(name: &str) -> Option<String> {
     let text = match name {
         "STORE_TOKEN" | "SECRET" => "secret",
+        "METRICS_TOKEN" => "metrics-token-0123456789",
         "OTHER_SECRET" => "other secret",
         "ASSERTION_KEY" => SIGNING_KEY,
         "KEYS" => KEYS,

@@ -225,6 +225,7 @@ fn given(place: &str) -> Option<Vec<Part>> {
         "ip_rules.allow_asns" | "ip_rules.deny_asns" => {
             vec![To(json!([64_496])), Invalid(json!([0]))]
         }
+        "health.path" => vec![To(json!("/healthz")), Invalid(json!("/a//b"))],
         "issuers.algorithms" => vec![To(json!(["EdDSA", "ES256"])), Invalid(json!(["none"]))],
         "issuers.api_key_prefixes" => {
             vec![To(json!("pck_")), To(json!(["pck_live_", "k_1_"])), Invalid(json!("pck"))]
@@ -292,6 +293,11 @@ fn given(place: &str) -> Option<Vec<Part>> {
             To(json!(["scp"])),
             To(json!(["scp", "/realm_access/roles"])),
             Invalid(json!(["/~"])),
+        ],
+        "metrics.path" => vec![
+            With("metrics.interval_seconds", json!(10)),
+            To(json!("/metrics")),
+            Invalid(json!("metrics")),
         ],
         "limits.algorithm" => {
             vec![To(json!("fixed_window")), To(json!("sliding_window")), To(json!("token_bucket"))]

@@ -158,7 +158,7 @@ impl<'s> SettingsReader<'s> {
     pub fn address(&mut self, setting: &Setting) -> Option<SocketAddr> {
         let address = self.text(setting)?.parse().ok();
         if address.is_none() {
-            let example = default_of(setting).unwrap_or_default();
+            let example = default_of(setting).unwrap_or_else(|| "127.0.0.1:8790".to_owned());
             self.add_error(setting, format!("must be address:port, such as {example}"));
         }
         address

@@ -268,6 +268,66 @@ async fn change_of_a_key_counts_with_the_next_request() {
     scene.stop().await;
 }
 
+/// What a request with a key costs: the first one at an isolate, a later one, and one within the
+/// delay. What it prints is part of the documentation.
+#[tokio::test]
+async fn costs_of_a_key_are_as_documented() {
+    if on_memcached() {
+        return;
+    }
+    const AWAY_MS: u64 = 40;
+    const KEYS: usize = 20;
+    println!("| request, the store {AWAY_MS} ms away | trips | billed commands | p50 ms |");
+    println!("|---|---|---|---|");
+    for (delay_seconds, expect) in [(0, [2, 1, 1]), (20, [2, 0, 1])] {
+        let scene = Scene::start(1, delay_seconds).await;
+        let warm_up = new_key();
+        scene.put(&warm_up, json!({}));
+        scene.all("/api/limited", &warm_up, "200").await;
+        let keys: Vec<String> = (0..KEYS).map(|_| new_key()).collect();
+        keys.iter().for_each(|key| {
+            let terms = json!({ "quotas": { "calls": 500 } });
+            scene.put(key, json!({ "jti": unique("key"), "key": terms }));
+        });
+        scene.proxy.set(Fault::Late { ms: AWAY_MS });
+        let steps = [("/api/x", "first"), ("/api/x", "known"), ("/api/limited", "own quota")];
+        for ((path, what), expect) in steps.into_iter().zip(expect) {
+            let url = scene.url(path);
+            let (before, commands) = (trips(&scene.gateway).await, billed(&scene.redis));
+            let mut took = Vec::new();
+            for key in &keys {
+                let begun = Instant::now();
+                assert_eq!(code(client().get(&url).bearer_auth(key)).await, "200");
+                took.push(begun.elapsed().as_secs_f64() * 1000.0);
+            }
+            took.sort_by(f64::total_cmp);
+            let asked = trips(&scene.gateway).await - before;
+            let billed = billed(&scene.redis) - commands;
+            let each = |count: u64| count as f64 / KEYS as f64;
+            println!(
+                "| delay {delay_seconds} s, {what} | {} | {} | {:.1} |",
+                each(asked),
+                each(billed),
+                took[KEYS / 2]
+            );
+            assert_eq!(asked, expect * KEYS as u64, "{what}");
+        }
+        scene.stop().await;
+    }
+}
+
+/// Returns how many commands Redis has run, those inside of scripts included.
+fn billed(redis: &Redis) -> u64 {
+    let text: String =
+        redis::cmd("INFO").arg("commandstats").query(&mut redis.connection()).unwrap();
+    let counted = ["evalsha", "eval", "get", "mget", "set", "time", "pttl"];
+    let calls = |name: &&str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("cmdstat_{name}:")))?;
+        line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok()
+    };
+    counted.iter().filter_map(calls).sum()
+}
+
 /// Who may not use a key takes nothing of its quota, and a key's own quota comes before the
 /// limit's.
 #[tokio::test]

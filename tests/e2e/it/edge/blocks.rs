@@ -16,6 +16,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Response;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 /// Returns the key of a block: the SHA-256 of issuer, line break and name, in base64url. An address
 /// has its kind in place of an issuer.
@@ -285,6 +287,42 @@ async fn blocked_network_is_refused_everywhere_within_the_refresh_time() {
     // The store's breaker may still be open.
     let took = until("", || call(&stack, "/public/x", "192.0.2.1", None)).await;
     println!("an empty list took effect after {took:?}, after an outage");
+    stop((stack, redis, gateway)).await;
+}
+
+/// The platform drops a fetch of the list with the client whose request began it.
+#[tokio::test]
+async fn clients_that_leave_delay_no_blocked_network() {
+    if on_memcached() {
+        return;
+    }
+    const REFRESH: Duration = Duration::from_secs(4);
+    let (redis, gateway) = store().await;
+    let proxy = Proxy::start(&gateway.url);
+    let stack = edge(&proxy.url(), json!({ "block.refresh_seconds": REFRESH.as_secs() })).await;
+    let send = async || call(&stack, "/public/x", "192.0.2.1", None).await;
+    assert_eq!(code(send().await).await, "");
+    set(&redis, LIST, &networks(&["192.0.2.0/24"]));
+    // The store takes longer than these clients wait.
+    proxy.set(Fault::Late { ms: 100 });
+    let leave = async || {
+        let address = stack.edge("").trim_start_matches("http://").to_owned();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = "GET /public/limited HTTP/1.1\r\nhost: a.example\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        stream.set_zero_linger().unwrap();
+    };
+    let begun = Instant::now();
+    let mut left = 0;
+    while code(send().await).await != "blocked" {
+        assert!(begun.elapsed() < REFRESH + Duration::from_secs(1), "after {left} clients");
+        for _ in 0..8 {
+            leave().await;
+            left += 1;
+        }
+    }
+    println!("the list took effect after {:?} and {left} clients", begun.elapsed());
     stop((stack, redis, gateway)).await;
 }
 

@@ -6,6 +6,6 @@ mod failover;
 mod leases;
 mod outages;
 mod quotas;
-mod race;
+pub mod race;
 pub mod scene;
 mod scripts;

@@ -11,14 +11,15 @@ use std::time::{Duration, Instant};
 
 const SCOPE: &str = "api:read api:write keys:manage keys:admin";
 
-struct Scene {
-    stack: Stack,
+/// A system, and a user whose token manages keys.
+pub struct Scene {
+    pub stack: Stack,
     token: String,
 }
 
 impl Scene {
     /// Starts a system, with a user whose token manages keys.
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let stack = tokio::task::spawn_blocking(|| Stack::start(&["--engine", "workerd"], None));
         let stack = stack.await.unwrap();
         auth_command(&stack, &["user", "set", "--username", stack.username(), "--scope", SCOPE]);
@@ -26,7 +27,7 @@ impl Scene {
         Self { stack, token }
     }
 
-    async fn manage(&self, method: Method, path: &str, body: Option<Value>) -> Response {
+    pub async fn manage(&self, method: Method, path: &str, body: Option<Value>) -> Response {
         let request = client().request(method, self.stack.edge(path)).bearer_auth(&self.token);
         match body {
             Some(body) => request.json(&body).send().await.unwrap(),
@@ -35,7 +36,7 @@ impl Scene {
     }
 
     /// Creates a key. Returns its id and its secret.
-    async fn create(&self, terms: Value) -> (String, String) {
+    pub async fn create(&self, terms: Value) -> (String, String) {
         let response = self.manage(Method::POST, "/auth/keys", Some(terms)).await;
         assert_eq!(response.status(), 201);
         let body: Value = response.json().await.unwrap();
@@ -43,7 +44,7 @@ impl Scene {
         (text("id"), text("key"))
     }
 
-    async fn change(&self, id: &str, change: Value) {
+    pub async fn change(&self, id: &str, change: Value) {
         let response = self.manage(Method::PATCH, &format!("/auth/keys/{id}"), Some(change)).await;
         assert_eq!(response.status(), 200);
     }

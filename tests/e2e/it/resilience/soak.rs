@@ -6,6 +6,7 @@ mod agreement;
 mod api_keys;
 mod blocks;
 mod connections;
+mod credits;
 mod events;
 mod faults;
 mod forged_events;
@@ -14,6 +15,7 @@ mod history;
 mod load;
 mod model;
 mod operator;
+mod overrides;
 mod processes;
 mod record;
 mod requests;
@@ -126,6 +128,8 @@ async fn soak_reports_each_broken_promise_of_events_resources_and_optional_route
         (Sabotage::EventsOfFirstIssuer, &[Topic::WrongAccept, Topic::WrongReject]),
         (Sabotage::ApisShareTokens, &[Topic::WrongAccept]),
         (Sabotage::GuestsUnlimited, &[Topic::Limit]),
+        (Sabotage::CreditsUnlimited, &[Topic::Limit]),
+        (Sabotage::QuotasUnlimited, &[Topic::Limit]),
         (Sabotage::TokensIgnored, &[Topic::WrongAccept, Topic::Identity]),
     ] {
         let findings = soak(24, sabotage).await;

@@ -11,7 +11,7 @@ pub struct AuthService {
     pub url: String,
     pub admin_url: String,
     pub process: Process,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl AuthService {
@@ -21,17 +21,8 @@ impl AuthService {
     pub fn start(settings: &[(&str, &str)]) -> Self {
         let folder = Folder::new();
         let database = format!("sqlite://{}", folder.file("auth.db").display());
-        let command = || {
-            let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-            let mut command = Command::new(Path::new(root).join("target/debug/portcullis-auth"));
-            command.env("DATABASE_URL", &database);
-            command
-        };
-        let mut add = command();
-        add.args(["user", "add", "--username", Self::USERNAME]);
-        let mut child = add.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(b"password").unwrap();
-        assert!(child.wait().unwrap().success());
+        let command = || command(&database);
+        add_user(command(), Self::USERNAME, "");
         let [port, admin_port] = free_ports();
         let mut serve = command();
         serve
@@ -49,7 +40,13 @@ impl AuthService {
         let process = Process::start(&mut serve, folder.file("auth.log"));
         wait_for_port(port, &process);
         let url = |port: u16| format!("http://127.0.0.1:{port}");
-        Self { url: url(port), admin_url: url(admin_port), process, _folder: folder }
+        Self { url: url(port), admin_url: url(admin_port), process, folder }
+    }
+
+    /// Adds a user with a scope and the password `password`.
+    pub fn add_user(&self, username: &str, scope: &str) {
+        let database = format!("sqlite://{}", self.folder.file("auth.db").display());
+        add_user(command(&database), username, scope);
     }
 
     pub fn at(&self, path: &str) -> String {
@@ -60,4 +57,18 @@ impl AuthService {
     pub fn address(&self) -> &str {
         self.url.trim_start_matches("http://")
     }
+}
+
+fn command(database: &str) -> Command {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let mut command = Command::new(Path::new(root).join("target/debug/portcullis-auth"));
+    command.env("DATABASE_URL", database);
+    command
+}
+
+fn add_user(mut command: Command, username: &str, scope: &str) {
+    command.args(["user", "add", "--username", username, "--scope", scope]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"password").unwrap();
+    assert!(child.wait().unwrap().success());
 }

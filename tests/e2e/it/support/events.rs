@@ -96,6 +96,14 @@ pub fn global() -> String {
     TRUSTED.sign(&event_header("global-token-revocation+jwt", json!({})), &claims)
 }
 
+/// Returns an access token of this subject for two hours.
+pub fn access_for(sub: &str) -> String {
+    let claims = claims(json!({
+        "sub": sub, "sid": unique("s"), "jti": unique("token"), "exp": now() + 7200,
+    }));
+    TRUSTED.sign(&header(json!({})), &claims)
+}
+
 /// Returns an access token of this subject and session.
 pub fn access(sub: &str, sid: &str) -> String {
     let claims = claims(json!({ "sub": sub, "sid": sid, "jti": unique("token") }));

@@ -99,6 +99,7 @@ impl Stack {
         let object = vars.as_object_mut().unwrap();
         object.entry("block.refresh_seconds").or_insert(0.into());
         object.entry("usage.flush_seconds").or_insert(0.into());
+        object.entry("metrics.interval_seconds").or_insert(0.into());
         Self::launch_by(xtask(), options, vars)
     }
 
@@ -156,6 +157,11 @@ impl Stack {
     /// Returns a text of the stack's file, for example `edge_url`.
     pub fn fact(&self, name: &str) -> &str {
         self.facts[name].as_str().unwrap()
+    }
+
+    /// Returns all facts of the stack's file.
+    pub fn facts(&self) -> &Value {
+        &self.facts
     }
 
     pub fn edge(&self, path: &str) -> String {

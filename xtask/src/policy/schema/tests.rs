@@ -13,6 +13,7 @@ auth = { url = "https://auth.example" }
 resource = { url = "https://api.example" }
 cors = { origins = ["https://app.example"] }
 assertion = { issuer = "https://api.example", audience = "inner" }
+health = {}
 identity = { claims = { plan = "portcullis-plan" } }
 ip_rules = { deny = ["192.0.2.0/24"] }
 usage = {}
@@ -384,6 +385,7 @@ fn default_means_what_a_missing_member_means() {
     let parse = |document: &Value| {
         let secret = |name: &str| match name {
             "ASSERTION_KEY" => Some(SIGNING_KEY.to_owned()),
+            "METRICS_TOKEN" => Some("metrics-token-0123456789".to_owned()),
             "STORE_TOKEN" | "SECRET" => Some("secret".to_owned()),
             _ => None,
         };

@@ -2,6 +2,7 @@
 
 use super::store::MemoryStore;
 use super::{SCOPE, patch, user};
+use crate::api_keys::KeyList;
 use crate::clock::now;
 use crate::config::Config;
 use crate::db::KeyState;
@@ -105,7 +106,8 @@ async fn late_write_of_a_superseded_state_is_corrected() {
                     async move { service.key(&alice, json!({ "scope": "read write" }), now()).await }
                 });
                 let pass = held.recv().await.unwrap();
-                let page = service.api_keys.list(&own, None, Default::default(), 10, now()).await;
+                let list = KeyList { limit: 10, ..KeyList::default() };
+                let page = service.api_keys.list(&own, list, now()).await;
                 let id = page.unwrap().0.pop().unwrap().key.id;
                 if revokes {
                     let revoked = service.api_keys.revoke(&own, &id, now()).await;

@@ -2,7 +2,7 @@
 
 use super::store::MemoryStore;
 use super::{SCOPE, patch, user};
-use crate::api_keys::{Manager, is_api_key};
+use crate::api_keys::{KeyList, Manager, is_api_key};
 use crate::audit::ClientInfo;
 use crate::db::{ListPlace, Owner};
 use crate::outbox::Delivery;
@@ -80,7 +80,8 @@ async fn managers_see_their_own_keys_and_admins_all() {
             };
             assert_eq!(create(&other, Some(owner.clone()), "").await.err(), denied);
             let list = async |by: &Manager, owner: Option<&Owner>| {
-                let page = keys.list(by, owner, ListPlace::default(), 100, T).await;
+                let list = KeyList { owner, limit: 100, ..KeyList::default() };
+                let page = keys.list(by, list, T).await;
                 page.map(|(keys, _)| keys.len())
             };
             assert_eq!(list(&other, Some(&owner)).await.err(), denied);
@@ -341,8 +342,10 @@ async fn revoked_key_loses_its_records_once_and_has_a_marker() {
             }
             assert_eq!(keys.roll(&own, id, 0, after(3)).await.err(), Some(Problem::ApiKeyEnded));
             assert_eq!(keys.get(&own, id, after(3)).await.unwrap().key.revoked_at, Some(T.0 + 2));
-            let (listed, _) =
-                keys.list(&own, None, ListPlace::default(), 100, after(3)).await.unwrap();
+            let (listed, _) = keys
+                .list(&own, KeyList { limit: 100, ..KeyList::default() }, after(3))
+                .await
+                .unwrap();
             assert!(listed.is_empty());
             // The holder of a leaked key may revoke it.
             let leaked = service.key(&alice, json!({}), after(4)).await;
@@ -405,8 +408,9 @@ async fn pages_list_each_key_once_in_the_order_of_creation() {
             for owner in [Some(Owner::user(&alice.id)), None] {
                 let (mut seen, mut after_key) = (Vec::new(), ListPlace::default());
                 loop {
-                    let page =
-                        service.api_keys.list(&operator, owner.as_ref(), after_key, 2, after(9));
+                    let (owner, after_one) = (owner.as_ref(), std::mem::take(&mut after_key));
+                    let list = KeyList { owner, text: None, after: after_one, limit: 2 };
+                    let page = service.api_keys.list(&operator, list, after(9));
                     let (keys, next) = page.await.unwrap();
                     assert!(keys.len() <= 2);
                     seen.extend(keys.into_iter().map(|state| state.key));

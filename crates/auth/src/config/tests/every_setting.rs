@@ -201,6 +201,26 @@ fn other_cases() -> Vec<Case<Config>> {
         Case::new("API_KEYS_PER_OWNER_MAX", ["7", "8"], |config: &Config| {
             config.api_keys.per_owner_max.to_string()
         }),
+        Case::new("CONSOLE_LISTEN", ["127.0.0.1:1", "[::1]:2"], |config: &Config| {
+            config.console.as_ref().map(|own| own.listen.to_string()).unwrap_or_default()
+        }),
+        Case::new(
+            "CONSOLE_ORIGIN",
+            ["https://a.example", "http://b.example:1"],
+            |config: &Config| {
+                config.console.as_ref().and_then(|own| own.origin.clone()).unwrap_or_default()
+            },
+        )
+        .with("CONSOLE_LISTEN", "127.0.0.1:1")
+        .invalid("https://a.example/", "must be an origin as browsers send it")
+        .invalid("a.example", "must be an origin as browsers send it"),
+        Case::new("CONSOLE_SESSION_SECONDS", ["300", "43200"], |config: &Config| {
+            config.console.as_ref().map(|own| own.session_seconds.to_string()).unwrap_or_default()
+        })
+        .with("CONSOLE_LISTEN", "127.0.0.1:1"),
+        Case::new("MANAGEMENT_WRITES_PER_MINUTE", ["7", "8"], |config: &Config| {
+            config.management_writes_per_minute.to_string()
+        }),
         Case::new("AUDIT_DAYS", ["91", "92"], |config: &Config| {
             (config.audit_seconds / 86_400).to_string()
         }),

@@ -4,6 +4,7 @@ use super::{
     ApiKey, KEY_RETENTION_SECONDS, KeySecret, KeySpec, KeyState, Owner, OwnerKind, OwnerState,
     owner_claims,
 };
+use crate::db::filter::Filter;
 use crate::db::list_place::ListPlace;
 use crate::db::pool::{Db, Purpose, Tx, to_i64};
 use portcullis_core::UnixSeconds;
@@ -15,6 +16,8 @@ use sqlx::{AssertSqlSafe, Row as _};
 pub enum KeySelector<'a> {
     /// Keys that are not revoked, of one owner or of all, by the time of their creation.
     Listed { owner: Option<&'a Owner>, after: ListPlace, limit: u32 },
+    /// Those of them whose id is a text, or whose name or beginning starts with it.
+    Found { text: &'a str, owner: Option<&'a Owner>, after: ListPlace, limit: u32 },
     /// Keys with these ids, fewer than a statement may have parameters.
     Ids(&'a [String]),
     /// Keys that were changed at or after a time, revoked ones too, by the time of their change.
@@ -112,6 +115,31 @@ impl Db {
                 let query = sqlx::query(statement(keys, "k.revoked_at IS NULL")).bind(retained);
                 let query = query.bind(to_i64(after.at)).bind(after.id.as_str());
                 query.bind(i64::from(*limit)).fetch_all(&self.readers).await?
+            }
+            KeySelector::Found { text, owner, after, limit } => {
+                let mut filter = Filter::default();
+                filter.number(retained.unsigned_abs());
+                filter.require("revoked_at IS NULL");
+                let (at, id) = (filter.number(after.at), filter.text(&after.id));
+                filter.require(format!("(created_at, id) > ({at}, {id})"));
+                if let Some(owner) = owner {
+                    filter.equal("owner_kind", owner.kind.name());
+                    filter.equal("owner_id", &owner.id);
+                }
+                let (id, name) = (filter.text(text), filter.begins_in_any_case("name", text));
+                let prefix = filter.begins("display_prefix", text);
+                filter.require(format!(
+                    "id IN (SELECT id FROM api_keys WHERE id = {id}
+                     UNION SELECT id FROM api_keys WHERE {name}
+                     UNION SELECT id FROM api_keys WHERE {prefix})"
+                ));
+                let (conditions, limit) = (filter.conditions(), filter.number((*limit).into()));
+                let keys = format!(
+                    "(SELECT * FROM api_keys WHERE {conditions}
+                     ORDER BY created_at, id LIMIT {limit})"
+                );
+                let statement = statement(&keys, "k.revoked_at IS NULL");
+                filter.fetch(self, &statement.0).await?
             }
             KeySelector::Ids(ids) => {
                 let condition = id_condition(ids.len());

@@ -61,7 +61,8 @@ impl Db {
         self.count(Purpose::Request);
         sqlx::query(
             "INSERT INTO sessions (id, user_id, client_id, scope, created_at, expires_at,
-             refreshed_at, device, address) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             refreshed_at, device, address, country)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         )
         .bind(session.id.as_str())
         .bind(session.user_id.as_str())
@@ -72,6 +73,7 @@ impl Db {
         .bind(to_i64(session.created_at))
         .bind(session.device.as_str())
         .bind(session.address.as_str())
+        .bind(client.country.as_deref().unwrap_or_default())
         .execute(&mut *tx)
         .await?;
         self.insert_refresh_token(&mut tx, &issued, &session.id, session.created_at).await?;

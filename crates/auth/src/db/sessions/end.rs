@@ -46,7 +46,8 @@ enum SessionLock {
 }
 
 impl Db {
-    /// Ends sessions and returns them. Writes nothing if all of them had ended before. `revoke`
+    /// Ends sessions and returns them; with those of a user also the user's sessions in the
+    /// console. Writes nothing if all of them had ended before. `revoke`
     /// returns the commands for the store that follow from the end of a session.
     pub async fn end_sessions(
         &self,
@@ -56,8 +57,14 @@ impl Db {
         revoke: impl Fn(&EndedSession) -> Vec<Command>,
     ) -> Result<Vec<EndedSession>, sqlx::Error> {
         let mut tx = self.begin().await?;
+        let in_console = match selector {
+            SessionSelector::One(_) => false,
+            SessionSelector::OfUser { user_id, .. } => {
+                self.has_console_sessions(&mut tx, user_id).await?
+            }
+        };
         let ended = self.end_in(&mut tx, selector, reason, change.now, &revoke).await?;
-        if ended.is_empty() {
+        if ended.is_empty() && !in_console {
             tx.rollback().await?;
             return Ok(ended);
         }
@@ -143,6 +150,7 @@ impl Db {
                     "UPDATE sessions SET revoked_at = $1, revoked_why = $2
                      WHERE user_id = $3 AND revoked_at IS NULL AND id <> $4 RETURNING id, user_id",
                 );
+                self.end_console_sessions(tx, user_id).await?;
                 let update = update.bind(to_i64(now.0)).bind(reason).bind(user_id);
                 update.bind(except.unwrap_or_default()).fetch_all(&mut **tx).await?
             }

@@ -92,6 +92,14 @@ impl Db {
         }))
     }
 
+    /// Returns the id of a session's user; `None` if there is no such session.
+    pub async fn user_of_session(&self, id: &str) -> Result<Option<String>, sqlx::Error> {
+        self.count(Purpose::Request);
+        let row = sqlx::query("SELECT user_id FROM sessions WHERE id = $1");
+        let row = row.bind(id).fetch_optional(&self.readers).await?;
+        row.map(|row| row.try_get("user_id")).transpose()
+    }
+
     /// Returns whether a session is revoked; `None` if it does not exist.
     pub async fn is_session_revoked(&self, id: &str) -> Result<Option<bool>, sqlx::Error> {
         self.count(Purpose::Outbox);

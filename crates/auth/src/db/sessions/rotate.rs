@@ -101,13 +101,15 @@ impl Db {
         // This locks the session's row. A concurrent revocation waits and then finds the new
         // tokens, or has committed before.
         let continued = sqlx::query(
-            "UPDATE sessions SET refreshed_at = $1, device = $2, address = $3
+            "UPDATE sessions SET refreshed_at = $1, device = $2, address = $3,
+             country = CASE WHEN $5 = '' THEN country ELSE $5 END
              WHERE id = $4 AND revoked_at IS NULL",
         )
         .bind(to_i64(now.0))
         .bind(request.client.device.as_str())
         .bind(request.client.address.as_str())
         .bind(session.id.as_str())
+        .bind(request.client.country.as_deref().unwrap_or_default())
         .execute(&mut *tx)
         .await?;
         if continued.rows_affected() == 0 {

@@ -329,6 +329,7 @@ async fn fill(service: &TestService) -> Value {
         country: Some("DE".into()),
         device: "Mozilla/5.0".into(),
         request_id: "request".into(),
+        action: None,
     };
     let login = async |service: &TestService, name: &str, seconds: u64| -> Tokens {
         service.sessions.login(name, PASSWORD.into(), &client, after(seconds)).await.unwrap()

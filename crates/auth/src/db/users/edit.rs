@@ -10,6 +10,7 @@ use crate::db::list_place::ListPlace;
 use crate::db::outbox::OutboxRow;
 use crate::db::pool::{Db, Purpose, Tx, to_i64};
 use crate::db::sessions::end::{EndedSession, SessionSelector};
+use crate::scope::ConsoleAccess;
 use portcullis_core::UnixSeconds;
 use redis_rest::Command;
 use sqlx::Row as _;
@@ -103,6 +104,9 @@ impl Db {
                 .bind(change.id)
                 .execute(&mut *tx)
                 .await?;
+            if ConsoleAccess::of(&after.scope).is_none() {
+                self.end_console_sessions(&mut tx, change.id).await?;
+            }
         }
         let mut outbox_rows = Vec::new();
         let is_other = (&after.scope, &after.claims) != (&before.scope, &before.claims);
@@ -154,7 +158,8 @@ impl Db {
         for erase in [
             "UPDATE api_keys SET name = '', metadata = '{}', networks = '[]'
              WHERE owner_kind = 'user' AND owner_id = $1",
-            "UPDATE sessions SET device = '', address = '', scope = '' WHERE user_id = $1",
+            "UPDATE sessions SET device = '', address = '', country = '', scope = ''
+             WHERE user_id = $1",
             "DELETE FROM user_countries WHERE user_id = $1",
         ] {
             self.count(Purpose::Request);

@@ -204,7 +204,9 @@ impl Bench {
             },
             kind("key set", "/.well-known/jwks.json", &[], false),
         ];
-        let client = Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
+        let client = Client::builder().no_proxy().timeout(Duration::from_secs(10));
+        // workerd closes a connection that is idle for 5 s, perhaps while a request is on its way.
+        let client = client.pool_idle_timeout(Duration::from_secs(2)).build().unwrap();
         Self { stack, edge, store, auth, upstream, kinds, client }
     }
 

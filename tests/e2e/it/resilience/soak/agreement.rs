@@ -1,9 +1,11 @@
 //! The checks at the end of a run: sessions still refresh, the parts agree, and no log has a panic.
 
+use super::credits;
 use super::events;
 use super::guests;
 use super::history::REVOCATION_SECONDS_MAX;
 use super::model::Session;
+use super::overrides;
 use super::record::Topic;
 use super::requests::PATHS;
 use super::sessions::{change, renew};
@@ -29,6 +31,8 @@ pub async fn check(world: &World) {
     compare_lists(world, &live).await;
     events::check(world).await;
     guests::judge_limit(world);
+    credits::judge(world);
+    overrides::judge(world);
     search_logs(world);
     judge_failures(world);
 }
@@ -164,7 +168,7 @@ fn search_logs(world: &World) {
 }
 
 /// Every kind of request. If one of them never succeeded in a run, that run did not check it.
-const KINDS: [&str; 28] = [
+const KINDS: [&str; 34] = [
     "valid",
     "revoked",
     "forged",
@@ -193,6 +197,12 @@ const KINDS: [&str; 28] = [
     "block",
     "blocked",
     "block cleared",
+    "credit spent",
+    "credits exhausted",
+    "credits granted",
+    "customer",
+    "quota raised",
+    "quota cleared",
 ];
 
 /// Reports unexplained failures above 1%, and a load that was not sent.

@@ -189,7 +189,13 @@ fn judge_blocked(world: &World, caller: &Caller, token: &Token, reply: &Reply) {
                 return world.record.right("blocked", reply);
             }
             let late = reply.sent - revocation.at;
-            let text = format!("a blocked caller passed {late:?} after the block");
+            let (what, delivered) = (caller.body(), revocation.delivered);
+            let fault = world.history.last_fault();
+            let list = stored_list(world);
+            let text = format!(
+                "{what} passed {late:?} after its block (delivered: {delivered}); {fault}; the \
+                 store's list: {list}"
+            );
             world.record.find(Topic::WrongAccept, text);
         }
         Some(403) => world.record.right("blocked", reply),
@@ -224,4 +230,13 @@ async fn passes_again(world: &World, caller: &Caller, chance: &mut Chance) {
         "block cleared",
         &Reply { sent: begun, answered: Instant::now(), status: Some(200), body: String::new() },
     );
+}
+
+/// Returns the list of blocked networks in the store, for findings.
+fn stored_list(world: &World) -> String {
+    let client = redis::Client::open(world.system.stack.fact("redis_url")).unwrap();
+    let list = client
+        .get_connection()
+        .and_then(|mut redis| redis::cmd("GET").arg("pc:block:networks").query(&mut redis));
+    list.unwrap_or_else(|error| error.to_string())
 }

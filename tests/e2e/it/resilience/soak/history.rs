@@ -112,6 +112,13 @@ impl History {
         window.map(|window| window.failed += 1).is_some()
     }
 
+    /// Describes the last fault, for findings.
+    pub fn last_fault(&self) -> String {
+        let windows = self.0.lock().unwrap();
+        let Some(last) = windows.last() else { return "no fault yet".to_owned() };
+        format!("{:?} after {} began", last.begun.elapsed(), last.name)
+    }
+
     pub fn is_calm(&self, moment: Instant) -> bool {
         !self.0.lock().unwrap().iter().any(|window| window.contains(moment))
     }

@@ -2,7 +2,10 @@
 
 use super::record::Topic;
 use super::world::World;
-use super::{api_keys, blocks, events, forged_events, guests, requests, sessions, visitors};
+use super::{
+    api_keys, blocks, credits, events, forged_events, guests, overrides, requests, sessions,
+    visitors,
+};
 use crate::support::chance::Chance;
 use crate::support::proxy::Fault;
 use std::sync::Arc;
@@ -41,11 +44,15 @@ enum Kind {
     MadeUpKey,
     KeyChange,
     Block,
+    Credit,
+    CreditGrant,
+    Customer,
+    Override,
 }
 
 /// Each kind, with its number among 1000 requests.
-const SHARES: [(Kind, u64); 19] = [
-    (Kind::Valid, 240),
+const SHARES: [(Kind, u64); 23] = [
+    (Kind::Valid, 208),
     (Kind::Revoked, 80),
     (Kind::Forged, 90),
     (Kind::Aborted, 100),
@@ -64,6 +71,10 @@ const SHARES: [(Kind, u64); 19] = [
     (Kind::MadeUpKey, 20),
     (Kind::KeyChange, 8),
     (Kind::Block, 2),
+    (Kind::Credit, 15),
+    (Kind::CreditGrant, 1),
+    (Kind::Customer, 15),
+    (Kind::Override, 1),
 ];
 
 fn choose(chance: &mut Chance) -> Kind {
@@ -159,6 +170,10 @@ pub async fn run(world: &Arc<World>, begun: Instant, length: Duration, load: Loa
                 Kind::MadeUpKey => api_keys::guess(&world, own).await,
                 Kind::KeyChange => api_keys::change(&world, own).await,
                 Kind::Block => blocks::block(&world, own).await,
+                Kind::Credit => credits::spend(&world, own).await,
+                Kind::CreditGrant => credits::grant(&world, own).await,
+                Kind::Customer => overrides::call(&world, own).await,
+                Kind::Override => overrides::change(&world, own).await,
             }
             drop(place);
         });

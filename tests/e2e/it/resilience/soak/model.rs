@@ -32,6 +32,8 @@ struct Life {
     /// When a request was sent that may end the token.
     ending_since: Option<Instant>,
     revoked: Option<Revocation>,
+    /// When the token was last seen to be accepted again.
+    continued: Option<Instant>,
 }
 
 impl Token {
@@ -63,7 +65,8 @@ impl Token {
 
     /// Takes [`Token::begin_ending`] and a revocation back, because the token is accepted again.
     pub fn continue_after_all(&self) {
-        *self.life.lock().unwrap() = Life::default();
+        let continued = Some(Instant::now());
+        *self.life.lock().unwrap() = Life { continued, ..Life::default() };
     }
 
     /// Replaces the revocation, which the store may have lost, by a later one.
@@ -79,10 +82,18 @@ impl Token {
         self.life.lock().unwrap().revoked
     }
 
-    /// Returns whether a rejection that arrived at `moment` is correct.
-    pub fn may_be_rejected(&self, moment: Instant) -> bool {
-        let ending = self.life.lock().unwrap().ending_since.is_some_and(|since| since <= moment);
-        ending || moment + Duration::from_secs(2) >= self.expires
+    /// Returns whether the token's caller was blocked for a while. An isolate that does not reach
+    /// the store goes on to reject it.
+    pub fn was_blocked(&self) -> bool {
+        self.life.lock().unwrap().continued.is_some()
+    }
+
+    /// Returns whether the rejection of a request is correct.
+    pub fn may_be_rejected(&self, sent: Instant, answered: Instant) -> bool {
+        let life = *self.life.lock().unwrap();
+        life.ending_since.is_some_and(|since| since <= answered)
+            || life.continued.is_some_and(|continued| sent <= continued)
+            || answered + Duration::from_secs(2) >= self.expires
     }
 
     pub fn has_expired(&self, moment: Instant) -> bool {

@@ -14,7 +14,7 @@ pub enum Topic {
     WrongReject,
     /// A request was forwarded with another identity than that of its token.
     Identity,
-    /// More anonymous requests were forwarded than their limit admits, or fewer.
+    /// More requests were forwarded than a limit, a quota or credits admit, or fewer.
     Limit,
     /// A session that no client ended does not refresh.
     LostSession,

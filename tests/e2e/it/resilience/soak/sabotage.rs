@@ -1,6 +1,6 @@
 //! Parts that break a promise on purpose, to show that the soak reports it.
 
-use super::settings::{FILES, GUEST_QUOTA, ORDERS, guest_limit};
+use super::settings::{CUSTOM_QUOTA, FILES, GUEST_QUOTA, ORDERS, PAID, custom_limit, guest_limit};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
@@ -29,6 +29,10 @@ pub enum Sabotage {
     ApisShareTokens,
     /// The limit of anonymous requests is ten times as high.
     GuestsUnlimited,
+    /// Requests spend no credits.
+    CreditsUnlimited,
+    /// The limit with other quotas for single callers is ten times as high.
+    QuotasUnlimited,
     /// The optional route lets every token pass.
     TokensIgnored,
 }
@@ -50,6 +54,12 @@ impl Sabotage {
                 policy["resources"][0]["audience"] = json!([ORDERS, FILES]);
             }
             Self::GuestsUnlimited => policy["limits"][0] = guest_limit(10 * GUEST_QUOTA),
+            Self::CreditsUnlimited => {
+                let mut limit = custom_limit(1_000_000);
+                limit["name"] = PAID.into();
+                policy["limits"][1] = limit;
+            }
+            Self::QuotasUnlimited => policy["limits"][2] = custom_limit(10 * CUSTOM_QUOTA),
             Self::TokensIgnored => {
                 let routes = policy["routes"].as_array_mut().unwrap();
                 let open = routes.iter_mut().find(|route| route["name"] == "open").unwrap();

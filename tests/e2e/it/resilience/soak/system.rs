@@ -4,7 +4,8 @@
 use super::history::REVOCATION_SECONDS_MAX;
 use super::sabotage::{Sabotage, filter};
 use super::settings::{
-    FILES, FORGED_KEY, FORGER, GUEST_QUOTA, KEY_HEADER, KEY_PREFIX, ORDERS, guest_limit,
+    CUSTOM, CUSTOM_QUOTA, FILES, FORGED_KEY, FORGER, GUEST_QUOTA, KEY_HEADER, KEY_PREFIX, ORDERS,
+    PAID, custom_limit, guest_limit, paid_limit,
 };
 use crate::support::events::URL;
 use crate::support::gateway::Gateway;
@@ -278,7 +279,7 @@ fn edge_vars(stack: &Stack, store: &str, auth: &str, upstream: &str, sockets: &s
             },
         }],
         "resources": [{ "name": "orders", "url": ORDERS }, { "name": "files", "url": FILES }],
-        "limits": [guest_limit(GUEST_QUOTA)],
+        "limits": [guest_limit(GUEST_QUOTA), paid_limit(), custom_limit(CUSTOM_QUOTA)],
         "routes": [
             { "name": "events", "path": "/events", "access": "events" },
             {
@@ -292,6 +293,14 @@ fn edge_vars(stack: &Stack, store: &str, auth: &str, upstream: &str, sockets: &s
             {
                 "name": "files", "path": "/files/*", "access": "protected",
                 "require": "not_revoked", "resource": "files", "issuers": [ISSUER],
+            },
+            {
+                "name": "paid", "path": "/paid/*", "access": "protected",
+                "require": "not_revoked", "issuers": [ISSUER], "limits": [PAID],
+            },
+            {
+                "name": "custom", "path": "/custom/*", "access": "protected",
+                "require": "not_revoked", "issuers": [ISSUER], "limits": [CUSTOM],
             },
             { "name": "refresh", "path": "/auth/refresh", "access": "auth", "endpoint": "token" },
             { "name": "logout", "path": "/auth/logout", "access": "auth", "endpoint": "revocation" },

@@ -83,7 +83,7 @@ fn print_promises(world: &World) {
         (Topic::WrongAccept, "wrong accepts: forged, expired or revoked tokens that passed"),
         (Topic::WrongReject, "valid tokens and passwords rejected"),
         (Topic::Identity, "requests forwarded with another identity than their token's"),
-        (Topic::Limit, "anonymous requests above their limit, or refused below it"),
+        (Topic::Limit, "callers above their limit, quota or credits, or refused below them"),
         (Topic::LostSession, "sessions lost"),
         (Topic::Reuse, "used refresh tokens accepted"),
         (Topic::Unanswered, "requests without a response"),

@@ -4,8 +4,10 @@ use super::history::History;
 use super::model::{Model, Token};
 use super::record::{Record, Reply, Topic};
 use super::state::api_keys::ApiKeys;
+use super::state::credits::Credits;
 use super::state::guests::Guests;
 use super::state::operator::Operator;
+use super::state::overrides::Overrides;
 use super::state::visitors::Visitors;
 use super::system::System;
 use crate::support::chance::Chance;
@@ -20,6 +22,8 @@ pub struct World {
     pub guests: Guests,
     pub api_keys: ApiKeys,
     pub operator: Operator,
+    pub credits: Credits,
+    pub overrides: Overrides,
     pub history: History,
     pub record: Record,
     pub client: Client,
@@ -40,6 +44,8 @@ impl World {
             guests: Guests::default(),
             api_keys: ApiKeys::default(),
             operator: Operator::default(),
+            credits: Credits::default(),
+            overrides: Overrides::default(),
             history: History::default(),
             record: Record::default(),
             client,
@@ -95,8 +101,15 @@ impl World {
                 }
                 _ => self.record.right(kind, reply),
             },
-            Some(401 | 403) if token.may_be_rejected(reply.answered) => {
+            Some(401 | 403) if token.may_be_rejected(reply.sent, reply.answered) => {
                 self.record.right(kind, reply)
+            }
+            Some(403)
+                if token.was_blocked()
+                    && self.history.had_fault(reply.sent, reply.answered)
+                    && reply.body.contains("\"blocked\"") =>
+            {
+                self.record.failure(kind, reply, &self.history);
             }
             Some(401 | 403) => {
                 self.record.find(Topic::WrongReject, format!("{kind}: {}", reply.body));

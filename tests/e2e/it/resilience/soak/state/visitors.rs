@@ -132,6 +132,8 @@ impl Visitors {
         if pass.token.expires_within(Duration::from_secs(10)) {
             let new = Pass::new(&visitor.sub, &pass.token.sid, chance);
             let expiring = std::mem::replace(pass, new);
+            // From now on, it is not spared when its visitor is blocked or an event comes.
+            expiring.token.begin_ending();
             self.ended.lock().unwrap().push_back(expiring);
         }
         Some(pass.clone())
@@ -146,8 +148,9 @@ impl Visitors {
     pub fn bury(&self, passes: &[Pass], revocation: Option<Revocation>) {
         let mut ended = self.ended.lock().unwrap();
         for pass in passes {
-            if let Some(revocation) = revocation {
-                pass.token.revoke(revocation);
+            match revocation {
+                Some(revocation) => pass.token.revoke(revocation),
+                None => pass.token.begin_ending(),
             }
             ended.push_back(pass.clone());
         }

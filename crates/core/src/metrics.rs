@@ -1,0 +1,4 @@
+//! What the edges tell operators through the store: counters, and samples of refused requests.
+
+pub(crate) mod refusals;
+pub(crate) mod samples;

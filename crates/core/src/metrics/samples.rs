@@ -1,0 +1,104 @@
+//! The edges' counters as text for Prometheus. All isolates add their counts to one hash in the
+//! store, whose fields are metric names with labels.
+
+use redis_rest::Reply;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// The text instead of the counters, if they can't be read.
+pub const METRICS_UNREADABLE: &str = "# TYPE portcullis_edge_metrics_readable gauge\n\
+    portcullis_edge_metrics_readable 0\n";
+
+/// Formats the fields and values of the hash, in turn, as the store returns them. Skips fields that
+/// are not samples.
+pub fn format_samples(fields: &[Reply]) -> String {
+    let mut families: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
+    for pair in fields.chunks_exact(2) {
+        let [field, count] = pair else { continue };
+        let count = count.as_text().and_then(|text| text.parse().ok());
+        if let (Some(field), Some(count)) =
+            (field.as_text().filter(|field| is_sample(field)), count)
+        {
+            let (name, _) = field.split_once('{').unwrap_or((field, ""));
+            let family =
+                ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            families.entry(family.unwrap_or(name)).or_default().push((field, count));
+        }
+    }
+    let mut text = String::new();
+    for (family, mut samples) in families {
+        let kind = if family.ends_with("_milliseconds") { "histogram" } else { "counter" };
+        let _ = writeln!(text, "# TYPE portcullis_edge_{family} {kind}");
+        samples.sort_unstable();
+        for (field, count) in samples {
+            let _ = writeln!(
+                text,
+                "portcullis_edge_{} {count}",
+                field.strip_suffix("{}").unwrap_or(field)
+            );
+        }
+    }
+    text
+}
+
+/// Returns whether a field is a metric name with labels. One malformed line would make Prometheus
+/// reject the whole text.
+fn is_sample(field: &str) -> bool {
+    let name =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let label = |text: &str| {
+        let value = text.split_once('=').filter(|(key, _)| name(key)).map(|(_, value)| value);
+        let value = value.and_then(|value| value.strip_prefix('"')?.strip_suffix('"'));
+        value.is_some_and(|value| {
+            value.bytes().all(|b| (b.is_ascii_graphic() || b == b' ') && !b"\"\\{}".contains(&b))
+        })
+    };
+    let Some((start, labels)) = field.split_once('{') else {
+        return false;
+    };
+    let labels = labels.strip_suffix('}');
+    // Values contain no quotes, so each `",` ends a value.
+    field.len() <= 512
+        && name(start)
+        && labels.is_some_and(|labels| {
+            labels.is_empty()
+                || labels.split_inclusive("\",").all(|one| label(one.trim_end_matches(',')))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn samples_are_formatted_and_malformed_fields_skipped() {
+        let fields = [
+            ("requests_total{route=\"api\",outcome=\"forwarded\"}", "3"),
+            ("request_milliseconds_bucket{le=\"+Inf\"}", "3"),
+            ("request_milliseconds_sum{}", "12"),
+            ("records_unopened_total{}", "1"),
+            ("no sample", "1"),
+            ("requests_total{bad}", "1"),
+            ("requests_total{route=\"a\",}x\"}", "1"),
+            ("Requests{}", "1"),
+            ("requests_total{route=\"a\\\"}", "1"),
+            ("bad{x=\"\n\"}", "1"),
+            ("worse{}} 1\nforged{}", "1"),
+            ("requests_total{route=\"x\"}", "many"),
+        ];
+        let fields: Vec<Reply> = fields
+            .iter()
+            .flat_map(|(name, count)| [Reply::text(name), Reply::text(count)])
+            .collect();
+        let expect = "# TYPE portcullis_edge_records_unopened_total counter\n\
+             portcullis_edge_records_unopened_total 1\n\
+             # TYPE portcullis_edge_request_milliseconds histogram\n\
+             portcullis_edge_request_milliseconds_bucket{le=\"+Inf\"} 3\n\
+             portcullis_edge_request_milliseconds_sum 12\n\
+             # TYPE portcullis_edge_requests_total counter\n\
+             portcullis_edge_requests_total{route=\"api\",outcome=\"forwarded\"} 3\n";
+        assert_eq!(format_samples(&fields), expect);
+    }
+}
