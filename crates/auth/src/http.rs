@@ -34,3 +34,5 @@ pub use gauges::Gauges;
 pub use server::serve;
 pub use state::AppState;
 pub use usage::usage_page;
+#[cfg(test)]
+pub use write_rates::WriteRates;

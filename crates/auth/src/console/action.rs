@@ -1,6 +1,6 @@
 //! The body of a request that changes something.
 
-use super::operator::{Actor, Operator, Reason};
+use super::operator::{Actor, Reason};
 use super::state::ConsoleState;
 use crate::audit::ClientInfo;
 use crate::http::body;
@@ -10,10 +10,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// A request that changes something: its operator, the client with which services audit it, and the
-/// members of its body beyond `reason`.
+/// A request that changes something: the client with which services audit it, the operator among
+/// its members, and the members of its body beyond `reason`.
 pub struct Action<T> {
-    pub operator: Operator,
     pub client: ClientInfo,
     pub body: T,
 }
@@ -29,6 +28,6 @@ impl<T: DeserializeOwned> FromRequest<Arc<ConsoleState>> for Action<T> {
         let client = operator.author(Reason::parse(reason.as_ref())?);
         let body = serde_json::from_value(Value::Object(members));
         let body = body.map_err(|_| Problem::RequestMalformed)?;
-        Ok(Self { operator, client, body })
+        Ok(Self { client, body })
     }
 }

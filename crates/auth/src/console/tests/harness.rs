@@ -4,7 +4,7 @@ use crate::adjustments::Adjustments;
 use crate::console::console_router;
 use crate::console::state::ConsoleState;
 use crate::db::User;
-use crate::http::{AppState, ClientInfoReader, Gauges};
+use crate::http::{AppState, ClientInfoReader, Gauges, WriteRates};
 use crate::outbox::DeliveryTimes;
 use crate::random::random_id;
 use crate::series::{OwnCounts, Series};
@@ -95,6 +95,7 @@ impl TestConsole {
             outcomes,
             log: Log::default(),
             stopping: watch::channel(false).1,
+            write_rates: WriteRates::new(0),
             clients: ClientInfoReader::new(&config).unwrap(),
         };
         let state = Arc::new(ConsoleState::new(Arc::new(app), origin.to_owned(), 3600));
