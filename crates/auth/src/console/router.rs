@@ -4,8 +4,8 @@ use super::guard::guard;
 use super::response::protect;
 use super::state::ConsoleState;
 use super::{
-    adjust, assets, audit, clients, keys, limit_counts, limits, login, now, policies, refusals,
-    sessions, signing, usage, users,
+    adjust, assets, audit, clients, keys, limits, login, now, policies, refusals, sessions,
+    signing, usage, users,
 };
 use crate::http::log;
 use crate::problem::Problem;
@@ -40,7 +40,6 @@ fn api(state: Arc<ConsoleState>) -> Router<Arc<ConsoleState>> {
         audit::routes(),
         clients::routes(),
         keys::routes(),
-        limit_counts::routes(),
         limits::routes(),
         login::routes(),
         now::routes(),

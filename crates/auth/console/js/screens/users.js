@@ -4,7 +4,7 @@ import { useApi, usePages } from '../api.js';
 import { href, navigate, useParams } from '../router.js';
 import { count, list, object } from '../format.js';
 import { askBlock } from '../actions.js';
-import { Badge, Empty, Facts, Id, Loaded, Panel, Time } from '../components/basics.js';
+import { Empty, Facts, Id, Loaded, Panel, Time } from '../components/basics.js';
 import { Filters, Page, Search, Select } from '../components/page.js';
 import { Table } from '../components/table.js';
 import { AuditTable } from './auditTable.js';
@@ -147,7 +147,7 @@ function Details({ user, reload }) {
       <${SessionTable} caption="Sessions" rows=${shown} onChanged=${reload} dense />
     <//>
     <${Panel} flush title="API keys"
-      aside=${keys.length > 0 && html`<${Badge}>${count(keys.length)}<//>`}>
+      aside=${html`<a href=${href('/keys', { owner: `user:${user.id}` })}>Create or search</a>`}>
       <${KeyTable} caption="API keys" rows=${keys} withOwner=${false} onChanged=${reload} dense />
     <//>`;
 }
