@@ -9,6 +9,7 @@ mod clients;
 mod console_sessions;
 mod cookie;
 mod export;
+mod extract;
 mod guard;
 mod keys;
 mod limits;

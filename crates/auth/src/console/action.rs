@@ -1,6 +1,7 @@
 //! The body of a request that changes something.
 
-use super::operator::{Actor, Reason};
+use super::extract::Actor;
+use super::operator::Reason;
 use super::state::ConsoleState;
 use crate::audit::ClientInfo;
 use crate::http::body;

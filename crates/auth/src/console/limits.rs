@@ -1,6 +1,6 @@
 //! The endpoint of the console for what limits counted, and who is over them.
 
-use super::operator::Reader;
+use super::extract::Reader;
 use super::range::Range;
 use super::state::{ConsoleState, SharedConsole};
 use crate::adjustments::{shown_block, shown_quota};

@@ -1,7 +1,8 @@
 //! The endpoints of a session: login, who is logged in, and logout.
 
 use super::console_sessions::{IDLE_SECONDS, csrf_token};
-use super::operator::{Operator, Reader};
+use super::extract::Reader;
+use super::operator::Operator;
 use super::state::{ConsoleState, SharedConsole};
 use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::clock::now;

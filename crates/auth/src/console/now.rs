@@ -1,6 +1,7 @@
 //! The endpoints of the console for what happens now.
 
-use super::operator::{Operator, Reader};
+use super::extract::Reader;
+use super::operator::Operator;
 use super::range::{Counted, Range, shown_point};
 use super::state::{ConsoleState, SharedConsole};
 use crate::clock::{now, now_ms};

@@ -1,10 +1,7 @@
-//! The operator of a request, as handlers extract it. The guard has checked the request before.
+//! The operator of a request, and the reason of an action.
 
-use super::state::ConsoleState;
 use crate::audit::{ClientInfo, ConsoleAction};
 use crate::problem::Problem;
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -45,36 +42,6 @@ impl Reason {
             && !reason.chars().any(char::is_control);
         is_valid.then(|| Self(reason.to_owned())).ok_or(Problem::ReasonMissing)
     }
-}
-
-/// The operator of a request that reads.
-pub struct Reader(pub Operator);
-
-/// The operator of a request that changes something.
-pub struct Actor(pub Operator);
-
-impl FromRequestParts<Arc<ConsoleState>> for Reader {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<ConsoleState>) -> Result<Self, Problem> {
-        operator(parts).map(Self)
-    }
-}
-
-impl FromRequestParts<Arc<ConsoleState>> for Actor {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<ConsoleState>) -> Result<Self, Problem> {
-        let operator = operator(parts)?;
-        // The guard checks the origin of unsafe requests alone.
-        let is_allowed = operator.may_act && !parts.method.is_safe();
-        is_allowed.then_some(Self(operator)).ok_or(Problem::ScopeInsufficient)
-    }
-}
-
-/// Returns the operator that the guard has found.
-fn operator(parts: &Parts) -> Result<Operator, Problem> {
-    parts.extensions.get::<Operator>().cloned().ok_or(Problem::SessionMissing)
 }
 
 const REASON_CHARACTERS_MAX: usize = 200;

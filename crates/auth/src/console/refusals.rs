@@ -1,6 +1,6 @@
 //! The endpoints of the console for refused requests.
 
-use super::operator::Reader;
+use super::extract::Reader;
 use super::range::{Counted, Range};
 use super::state::{ConsoleState, SharedConsole};
 use crate::clock::now;

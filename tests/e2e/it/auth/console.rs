@@ -130,7 +130,7 @@ async fn console_has_a_listener_of_its_own() {
         let request = get(&format!("{url}/console/api/session")).header("cookie", &browser.cookie);
         assert_eq!(request.send().await.unwrap().status(), 404);
     }
-    // The cookie is no token of the auth service.
+    // The auth service accepts no cookie of the console.
     let token = browser.cookie.split_once('=').unwrap().1;
     for name in ["authorization", "cookie"] {
         let value =
@@ -138,7 +138,7 @@ async fn console_has_a_listener_of_its_own() {
         let request = get(&console.auth.at("/auth/sessions")).header(name, value);
         assert_eq!(request.send().await.unwrap().status(), 401, "{name}");
     }
-    // One who may only look is told so, before anything else of the request is read.
+    // A reader may not act. That is checked before the body is read.
     let action = console.request(Method::POST, "/console/api/users/x/disable");
     let action = action.header("origin", &origin).header("cookie", &browser.cookie);
     let action = action.header("x-csrf-token", &browser.csrf).json(&json!({ "reason": "test" }));
@@ -175,7 +175,7 @@ async fn console_refuses_large_and_malformed_requests() {
         let answer = raw_at(address, &request, "\0");
         let line = answer.lines().next().unwrap_or_default();
         assert!(line.contains(status), "{line}");
-        // What is no path of the API is at most the page, which anyone may see.
+        // A path outside the API gets at most the page, which anyone may see.
         assert!(!answer.contains("\"username\""), "{answer}");
     }
     let body = json!({ "username": "olga", "password": "x".repeat(17_000) });
