@@ -1,5 +1,5 @@
-//! The endpoints that the edge serves operators itself, before its routes. A request to them is no
-//! request of a route, and is neither counted nor logged.
+//! The endpoints that the edge serves operators itself, before its routes. Requests to them are
+//! neither counted nor logged.
 
 mod health;
 mod metrics;

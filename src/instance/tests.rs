@@ -11,6 +11,8 @@ use portcullis_core::{Policy, RenewedToken, TokenHash, TokenRequirement};
 use serde_json::{Value, json};
 use std::rc::Rc;
 
+mod operators;
+
 /// A policy whose upstream timeout is too short for a retry, because the pause of a retry needs the
 /// platform.
 const POLICY: &str = r#"{

@@ -145,7 +145,7 @@ impl Histogram {
 }
 
 /// The histogram of how old clearances are when they are used.
-pub const CLEARANCE_AGE: &str = "clearance_age";
+const CLEARANCE_AGE: &str = "clearance_age";
 const BOUNDS: usize = 10;
 const BUCKETS_MS: [u64; BOUNDS] = [2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000];
 const AGES_MS: [u64; BOUNDS] =

@@ -2,7 +2,6 @@
 //! batches of counters to the store, with what else operators learn of the isolate. The auth
 //! service serves the counters to Prometheus.
 
-use super::counters::CLEARANCE_AGE;
 use super::ending::Ending;
 use super::{edges, policy, refusals};
 use crate::context::RequestContext;
@@ -20,18 +19,13 @@ pub fn record(ending: &Ending<'_>, context: &RequestContext) {
     let route = context.route.get().map_or("none", |route| route.name.as_str());
     let code = ending.code.unwrap_or("none");
     let source = trace.verdict_source.get().map_or("none", VerdictSource::name);
-    let (store_ms, upstream_ms) = (trace.store_ms.get(), trace.upstream_ms.get());
+    let (store_ms, provider_ms) = (trace.store_ms.get(), trace.provider_ms.get());
+    let upstream_ms = trace.upstream_ms.get();
     if let Some(analytics) = &context.isolate.config.analytics {
         analytics.write(&DataPoint {
             index: route,
             blobs: &[route, ending.outcome, code, source, ending.colo],
-            doubles: &[
-                ending.status.into(),
-                ending.ms,
-                store_ms,
-                trace.provider_ms.get(),
-                upstream_ms,
-            ],
+            doubles: &[ending.status.into(), ending.ms, store_ms, provider_ms, upstream_ms],
         });
     }
     if context.policy.observability.metrics_seconds == 0 {
@@ -67,17 +61,20 @@ pub fn record(ending: &Ending<'_>, context: &RequestContext) {
         counters.add(format!("degraded_total{{route=\"{route}\",how=\"{degraded}\"}}"), 1);
     }
     counters.observe("request", route, ending.ms);
-    let waits = [("store", "", store_ms), ("provider", "", trace.provider_ms.get())];
-    for (name, route, ms) in waits.into_iter().chain([("upstream", route, upstream_ms)]) {
-        if ms > 0 {
-            counters.observe(name, route, ms);
-        }
+    if store_ms > 0 {
+        counters.observe("store", "", store_ms);
+    }
+    if provider_ms > 0 {
+        counters.observe("provider", "", provider_ms);
+    }
+    if upstream_ms > 0 {
+        counters.observe("upstream", route, upstream_ms);
     }
     // Only a request that passed by the clearance itself shows how old one may be.
     let is_cleared = ending.code.is_none() && source == VerdictSource::Isolate.name();
     let age_ms = trace.clearance_age_ms.get().filter(|_| is_cleared);
     if let Some(age_ms) = age_ms {
-        counters.observe(CLEARANCE_AGE, "", age_ms);
+        counters.observe("clearance_age", "", age_ms);
     }
     counters.observed.update(|own| {
         own.requests += 1;

@@ -36,7 +36,7 @@ impl OperatorState {
         }
     }
 
-    /// Returns what is known of a dependency.
+    /// Returns the last state of a dependency.
     pub fn of(&self, dependency: Dependency) -> Option<&Known> {
         match dependency {
             Dependency::Store => Some(&self.store),
@@ -73,7 +73,7 @@ impl ShownMetrics {
     }
 }
 
-/// How old what is known of a dependency must be before it is probed.
+/// The age at which the last state of a dependency is too old, so that it is probed.
 const PROBE_MS: u64 = 5000;
 /// How often the counters are read.
 const READ_MS: u64 = 1000;

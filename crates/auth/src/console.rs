@@ -11,7 +11,6 @@ mod cookie;
 mod export;
 mod guard;
 mod keys;
-mod limit_counts;
 mod limits;
 mod lists;
 mod login;

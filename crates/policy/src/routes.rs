@@ -50,7 +50,7 @@ pub fn routes(document: &str) -> Option<Vec<RouteSummary>> {
             path: path(place).to_owned(),
             methods: route.methods.clone(),
             access: access(route.access),
-            require: route.access.checks_tokens().then(|| match route.require {
+            require: route.access.checks_tokens().then_some(match route.require {
                 TokenRequirement::NotRevoked => "not_revoked",
                 TokenRequirement::Record => "record",
             }),

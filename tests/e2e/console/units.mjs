@@ -64,7 +64,7 @@ function texts(format) {
   assert.deepEqual([0, 12.345, 999, 1500, 125_000].map(format.milliseconds), ['0 ms', '12.3 ms', '999 ms', '1.5 s', '2.08 min']);
   assert.deepEqual([undefined, null, Number.NaN, 'x'].map(format.milliseconds), ['–', '–', '–', '–']);
   assert.deepEqual([0, 0.0004, 0.0123, 1, null].map(format.percent), ['0 %', '< 0.1 %', '1.2 %', '100 %', '–']);
-  assert.deepEqual([5, 9999, 123_456].map(format.compact), ['5', '10,000', '123.5K']);
+  assert.deepEqual([5, 9999, 12.345, 123_456].map(format.compact), ['5', '9,999', '12.3', '123.5K']);
   assert.equal(format.relative(1_000_000, 1_075_000), '75 s ago');
   assert.equal(format.relative(1_300_000, 1_000_000), 'in 5 min');
   assert.equal(format.share(1, 0), null);

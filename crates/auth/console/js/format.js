@@ -10,10 +10,11 @@ const given = (value) => typeof value === 'number' && Number.isFinite(value);
 /** `12,345` */
 export const count = (value) => (given(value) ? whole.format(value) : DASH);
 
-/** `12.3K`; three digits below 1000. */
+/** `12.3K`; below 10,000 whole numbers as they are, and three digits of others. */
 export const compact = (value) => {
   if (!given(value)) return DASH;
-  return Math.abs(value) >= 10_000 ? short.format(value) : few.format(value);
+  if (Math.abs(value) >= 10_000) return short.format(value);
+  return Number.isInteger(value) ? whole.format(value) : few.format(value);
 };
 
 /** `12 ms`, `1.2 s`, `3 min` */

@@ -87,7 +87,7 @@ impl Follower {
                 () = tokio::time::sleep(CHECK_EACH) => false,
             };
             let is_active = self.state.sessions.is_active(&self.operator, now()).await;
-            // While the database is down, nobody can say that the session has ended.
+            // While the database is down, a session that has ended is not known to have.
             if is_active == Ok(false) {
                 return None;
             }

@@ -17,6 +17,7 @@ use portcullis_policy::{ExplainError, Explanation, Question, RouteSummary, expla
 use redis_rest::{Command, Reply};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -50,17 +51,14 @@ async fn list(State(state): SharedConsole) -> Result<Response, Problem> {
             let edge = json!({ "name": name, "colo": colo, "at_ms": at });
             policies.entry(policy).or_default().push((at, edge));
         }
-        let mut policies: Vec<(u64, String, Vec<(u64, Value)>)> = policies
-            .into_iter()
-            .map(|(hash, mut edges)| {
-                edges.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
-                (edges.first().map_or(0, |(at, _)| *at), hash, edges)
-            })
-            .collect();
-        policies.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
+        for edges in policies.values_mut() {
+            edges.sort_by_key(|(at, _)| Reverse(*at));
+        }
+        let mut policies: Vec<_> = policies.into_iter().collect();
+        policies.sort_by_key(|(_, edges)| Reverse(edges.first().map_or(0, |(at, _)| *at)));
         policies.truncate(POLICIES_MAX);
         let mut items = Vec::new();
-        for (_, hash, edges) in policies {
+        for (hash, edges) in policies {
             let routes = match document(&app, &hash).await {
                 Ok(text) => count_routes(&text),
                 Err(Problem::PolicyUnknown) => None,

@@ -95,7 +95,7 @@ impl Range {
     }
 }
 
-/// Returns one step as JSON. What the edges count is `null` if nobody read it.
+/// Returns one step as JSON. What the edges count is `null` if no process read it.
 pub fn shown_point(start: u64, counters: &Counters) -> Value {
     let mut shown = summary(counters);
     if !counters.contains_key(READINGS) {

@@ -4,8 +4,8 @@ use super::guard::guard;
 use super::response::protect;
 use super::state::ConsoleState;
 use super::{
-    adjust, assets, audit, clients, keys, limit_counts, limits, login, now, policies, refusals,
-    sessions, signing, usage, users,
+    adjust, assets, audit, clients, keys, limits, login, now, policies, refusals, sessions,
+    signing, usage, users,
 };
 use crate::http::log;
 use crate::problem::Problem;
@@ -23,6 +23,8 @@ pub fn console_router(state: Arc<ConsoleState>) -> Router {
         .route("/console", get(to_console))
         .route("/console/", get(assets::asset))
         .route("/console/{*path}", get(assets::asset))
+        // The nested routes have no path that ends so.
+        .route("/console/api/", any(|| async { Problem::NotFound }))
         .nest("/console/api", api(Arc::clone(&state)))
         .fallback(|| async { Problem::NotFound })
         .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
@@ -38,7 +40,6 @@ fn api(state: Arc<ConsoleState>) -> Router<Arc<ConsoleState>> {
         audit::routes(),
         clients::routes(),
         keys::routes(),
-        limit_counts::routes(),
         limits::routes(),
         login::routes(),
         now::routes(),

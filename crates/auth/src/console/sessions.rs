@@ -118,15 +118,15 @@ async fn found(state: &ConsoleState, id: &str) -> Result<SeenSession, Problem> {
     search_sessions(&state.app, &search).await?.pop().ok_or(Problem::SessionUnknown)
 }
 
-/// Returns the sessions of a search. Those that are active have the time when the edge last saw
-/// them, unless the store is slow or down.
+/// Returns the sessions of a search. The first [`SEEN_MAX`] active ones have the time when the edge
+/// last saw them, unless the store is slow or down.
 pub async fn search_sessions(
     app: &AppState,
     search: &SessionSearch,
 ) -> Result<Vec<SeenSession>, Problem> {
     let found = app.db.search_sessions(search).await?;
     let active = found.iter().filter(|listed| listed.ended_at.is_none());
-    let ids: Vec<&str> = active.map(|listed| listed.session.id.as_str()).collect();
+    let ids: Vec<&str> = active.take(SEEN_MAX).map(|listed| listed.session.id.as_str()).collect();
     let seen = tokio::time::timeout(SEEN_TIMEOUT, app.sessions.publisher().last_seen(&ids)).await;
     let mut seen = seen.unwrap_or_default().into_iter();
     let sessions = found.into_iter().map(|listed| {
@@ -158,6 +158,8 @@ pub fn shown_session(seen: &SeenSession) -> Value {
     })
 }
 
+/// The sessions of a list for which the store is asked.
+const SEEN_MAX: usize = 200;
 /// How long a list waits for the store. Without it, a session was last seen at its last refresh.
 const SEEN_TIMEOUT: Duration = Duration::from_millis(250);
 /// The events of a session that are shown.

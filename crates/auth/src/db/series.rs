@@ -98,15 +98,16 @@ impl Db {
         };
         let mut names = self.names(tx).await?;
         let mut stored = self.packed(tx, MINUTE, *first, *last).await?;
-        let mut used = BTreeSet::new();
+        let (mut used, mut rows) = (BTreeSet::new(), Vec::new());
         for (start, counters) in minutes {
             let mut data = stored.remove(start).unwrap_or_default();
             let added = names.pack(counters);
             used.extend(added.ids());
             data.add(&added, &names);
             data.bound(&mut names);
-            self.put(tx, MINUTE, *start, &data).await?;
+            rows.push((*start, data.text()));
         }
+        self.put(tx, MINUTE, &rows).await?;
         self.add_names(tx, &mut names, now).await?;
         let idle = to_i64(now.0.saturating_sub(TOUCH_SECONDS));
         let touched = used.into_iter().filter(|id| names.used_at(*id) < idle);
@@ -138,14 +139,15 @@ impl Db {
         names: &mut Names,
         now: UnixSeconds,
     ) -> Result<(), sqlx::Error> {
-        for (id, name) in names.take_added() {
+        for chunk in chunks(&names.take_added()) {
             self.count(Purpose::Series);
-            sqlx::query("INSERT INTO series_names (id, name, used_at) VALUES ($1, $2, $3)")
-                .bind(id)
-                .bind(name)
-                .bind(to_i64(now.0))
-                .execute(&mut **tx)
-                .await?;
+            let values = values(chunk.len());
+            let insert = format!("INSERT INTO series_names (id, name, used_at) VALUES {values}");
+            let mut insert = sqlx::query(AssertSqlSafe(insert));
+            for (id, name) in chunk {
+                insert = insert.bind(*id).bind(name.clone()).bind(to_i64(now.0));
+            }
+            insert.execute(&mut **tx).await?;
         }
         Ok(())
     }
@@ -171,24 +173,27 @@ impl Db {
         rows.collect()
     }
 
+    /// Writes rows: their starts and their data.
     async fn put(
         &self,
         tx: &mut Tx,
         span: &str,
-        start: u64,
-        data: &Packed,
+        rows: &[(u64, String)],
     ) -> Result<(), sqlx::Error> {
-        self.count(Purpose::Series);
-        sqlx::query(
-            "INSERT INTO series (span, start, data) VALUES ($1, $2, $3)
-             ON CONFLICT (span, start) DO UPDATE SET data = excluded.data",
-        )
-        .bind(span)
-        .bind(to_i64(start))
-        .bind(data.text())
-        .execute(&mut **tx)
-        .await
-        .map(|_| ())
+        for chunk in chunks(rows) {
+            self.count(Purpose::Series);
+            let values = values(chunk.len());
+            let put = format!(
+                "INSERT INTO series (span, start, data) VALUES {values}
+                 ON CONFLICT (span, start) DO UPDATE SET data = excluded.data"
+            );
+            let mut put = sqlx::query(AssertSqlSafe(put));
+            for (start, data) in chunk {
+                put = put.bind(span.to_owned()).bind(to_i64(*start)).bind(data.clone());
+            }
+            put.execute(&mut **tx).await?;
+        }
+        Ok(())
     }
 
     /// Adds up the minutes of one hour, if all of them are old, and deletes them. Returns their
@@ -221,7 +226,7 @@ impl Db {
         // An hour may have more names than each of its minutes.
         sum.bound(&mut names);
         self.add_names(&mut tx, &mut names, now).await?;
-        self.put(&mut tx, HOUR, hour, &sum).await?;
+        self.put(&mut tx, HOUR, &[(hour, sum.text())]).await?;
         self.count(Purpose::Series);
         let delete =
             sqlx::query("DELETE FROM series WHERE span = $1 AND start >= $2 AND start < $3");
@@ -276,10 +281,26 @@ impl Db {
     }
 }
 
+/// Divides rows among statements. They have only two lengths, so that each connection prepares two
+/// statements.
+fn chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
+    let whole = rows.chunks_exact(CHUNK);
+    let rest = whole.remainder().chunks(1);
+    whole.chain(rest)
+}
+
+/// Returns the places of rows with three columns.
+fn values(rows: usize) -> String {
+    let row = |row: usize| format!("(${}, ${}, ${})", 3 * row + 1, 3 * row + 2, 3 * row + 3);
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+}
+
 fn hour_of(start: u64) -> u64 {
     start - start % HOUR_SECONDS
 }
 
+/// How many rows one statement writes.
+const CHUNK: usize = 32;
 const MINUTE: &str = "minute";
 const HOUR: &str = "hour";
 const HOUR_SECONDS: u64 = 3600;

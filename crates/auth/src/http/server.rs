@@ -52,6 +52,7 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
     );
     let records = RecordSettings { audience: config.audience.clone(), seal: config.seal.clone() };
     let registry = Registry::new();
+    let telemetry = Telemetry::start(&config.telemetry, &log, &registry, "portcullis_auth")?;
     let delivery_times = DeliveryTimes::new(&registry)?;
     let publisher = publisher.with_records(records).with_delivery_times(delivery_times.clone());
     let publisher = Arc::new(publisher);
@@ -78,7 +79,6 @@ pub async fn serve(config: Config, log: Log) -> Result<(), BoxError> {
         audit_seconds: config.audit_seconds,
         usage_seconds: config.usage_seconds,
     };
-    let telemetry = Telemetry::start(&config.telemetry, &log, &registry, "portcullis_auth")?;
     let store_keys = StoreKeys::new(&config.store.key_prefix);
     let (seal, lists) = (config.seal.clone(), Arc::clone(&store));
     let collector =

@@ -186,7 +186,7 @@ fn since_last(state: &SeriesState, counters: Counters, now: u64) -> Option<EdgeC
     if last >= minute && state.at < now + CLOCK_SKEW_SECONDS {
         return None;
     }
-    // After a pause of the service, nobody knows in which minutes it was.
+    // After a pause of the service, it is unknown in which minutes requests came.
     let parts = (minute.saturating_sub(last) / MINUTE_SECONDS).clamp(1, PARTS_MAX);
     let first = minute.saturating_sub(parts * MINUTE_SECONDS);
     let counts = spread(&difference(&state.counters, &counters), parts);
@@ -198,7 +198,7 @@ fn since_last(state: &SeriesState, counters: Counters, now: u64) -> Option<EdgeC
     Some(EdgeCounts { version, counters, minutes })
 }
 
-/// Reads the fields and values of the hash. Skips what is no counter of an edge.
+/// Reads the fields and values of the hash. Skips what is not a counter of an edge.
 fn read_counters(fields: &[Reply]) -> Counters {
     let pairs = fields.chunks_exact(2).filter_map(|pair| {
         let [field, count] = pair else { return None };

@@ -51,8 +51,8 @@ pub struct Observed {
     pub edges: Arc<Vec<EdgeReport>>,
 }
 
-/// The ring of refusals, and when it was read.
-type Ring = (Instant, Arc<Vec<RecentRefusal>>);
+/// The ring of refusals, and when it was read; `None` if the store did not answer.
+type Ring = (Instant, Option<Arc<Vec<RecentRefusal>>>);
 
 impl Series {
     /// Creates the series of `db`, for the edges that write to `store`.
@@ -112,20 +112,25 @@ impl Series {
         if !self.store.has_lists() {
             return Ok(Arc::default());
         }
-        // Under one lock, so that many who ask at once cost the store one query.
+        // Under one lock, so that many who ask at once cost the store one query. An outage is
+        // remembered, too, so that they wait for one timeout.
         let mut ring = self.ring.lock().await;
         if let Some((_, refusals)) = ring.as_ref().filter(|(at, _)| at.elapsed() < RING_FRESH) {
-            return Ok(Arc::clone(refusals));
+            return refusals.clone().ok_or(StoreError::Unreachable);
         }
+        let refusals = self.read_refusals().await;
+        *ring = Some((Instant::now(), refusals.as_ref().ok().map(Arc::clone)));
+        refusals
+    }
+
+    async fn read_refusals(&self) -> Result<Arc<Vec<RecentRefusal>>, StoreError> {
         let query = Command::new("LRANGE").arg(self.keys.refusals()).arg(0).arg(ENTRIES_MAX - 1);
         let replies = self.store.execute_bounded(&[query], RING_BYTES_MAX).await?;
-        let refusals = match replies.first() {
-            Some(Reply::Array(entries)) => Arc::new(read_ring(entries)),
-            Some(Reply::Error(text)) => return Err(StoreError::Command(text.clone())),
-            _ => return Err(StoreError::BadResponse),
-        };
-        *ring = Some((Instant::now(), Arc::clone(&refusals)));
-        Ok(refusals)
+        match replies.first() {
+            Some(Reply::Array(entries)) => Ok(Arc::new(read_ring(entries))),
+            Some(Reply::Error(text)) => Err(StoreError::Command(text.clone())),
+            _ => Err(StoreError::BadResponse),
+        }
     }
 
     /// Returns the policy with a hash as the edges report it; `None` if the store does not have it.

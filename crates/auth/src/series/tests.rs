@@ -82,7 +82,7 @@ async fn each_minute_has_what_was_counted_in_it() {
             assert_eq!((live.len(), live[17].start), (18, START + 170));
             assert_eq!(live[17].counters.get("a{}"), Some(&180));
             assert_eq!(live[17].counters.get(LOGINS), Some(&1));
-            // What did not change is not there, and an idle minute is no gap.
+            // What did not change is missing, and an idle minute has a reading.
             process.round(START + 240).await;
             assert_eq!(process.minutes("a{}").await.len(), 3);
             assert_eq!(process.minutes(READINGS).await.len(), 4);

@@ -7,8 +7,8 @@ use crate::policy::observability::{LogPolicy, LogSubject, Observability};
 use crate::policy::operator::OperatorEndpoints;
 use crate::secret::Secret;
 
-/// Reads the sections and the endpoints for operators. Counters and usage are exported every 1 to 3,600 s, or never (0). A
-/// memcached, which has neither hashes nor lists, allows only 0.
+/// Reads the sections and the endpoints for operators. Counters and usage are exported every 1 to
+/// 3,600 s, or never (0). A memcached, which has neither hashes nor lists, allows only 0.
 pub(super) fn read(settings: &mut SettingsReader<'_>) -> (Observability, OperatorEndpoints) {
     let has_scripts = settings.has_scripts();
     let mut section = settings.section("logging");

@@ -5,9 +5,9 @@ use crate::policy::operator::PolicyDocument;
 use crate::token_hash::TokenHash;
 use serde_json::{Map, Value};
 
-/// Returns the sections as a document. The file has no secrets, but a variable may: so each text
-/// with a value of `secrets` is hidden, and so are users and queries of URLs, and what a key set has
-/// besides public keys.
+/// Returns the sections as a document. The file has no secrets, but a variable may. So each text
+/// with a value of `secrets` is hidden. Users and queries of URLs are hidden, too, and private
+/// members of keys.
 pub(super) fn document(mut sections: Map<String, Value>, secrets: &[String]) -> PolicyDocument {
     sections.values_mut().for_each(|value| hide(value, secrets));
     let text = map_text(&sections);

@@ -35,7 +35,7 @@ pub struct RefusedRequest<'a> {
     pub ms: u64,
     /// Whether it was not refused in fact.
     pub shadow: bool,
-    /// The steps that it took: the name of each, how many ms it waited, and what came of it.
+    /// The steps that it took: the name of each, how many ms it waited, and its result.
     pub steps: Vec<(&'static str, u64, String)>,
 }
 
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_and_no_entry_is_too_long() {
-        let long = "\u{1}\u{e9}".repeat(400);
+        let long = "\u{1}".repeat(100) + &"\u{e9}".repeat(100);
         let mut sample = RefusalSample::default();
         let request = RefusedRequest {
             id: &long,

@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn path_must_be_plain_and_the_token_long() {
-        let errors = |changes: &[(&str, &str)]| error_names(&[&SECTIONS, changes].concat());
+        let errors =
+            |changes: &[(&str, &str)]| error_names(&[changes, &SECTIONS, changes].concat());
         assert!(errors(&[]).is_empty());
         let long = format!("/{}", "a".repeat(128));
         for path in

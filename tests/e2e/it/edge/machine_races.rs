@@ -251,8 +251,8 @@ async fn end_a_key(scene: &Scene, urls: &[String], what: &str, bound: Duration) 
     format!("| {} | {refused} | {:.3} |", hits.len(), last + bound.as_secs_f64())
 }
 
-const QUOTA: u64 = 60;
-const LOWER: u64 = 20;
+const QUOTA: u64 = 30;
+const LOWER: u64 = 10;
 const WINDOW_MS: u64 = 2000;
 const CONNECTIONS: usize = 64;
 
@@ -287,7 +287,7 @@ async fn leased_quotas_of_keys_hold_over_four_isolates() {
         let unspent = 100.0 - 100.0 * admitted as f64 / supplied as f64;
         println!("| {name} | {sent} | {admitted} | {supplied} | {unspent:.0}% | {over} |");
         assert!(over <= 0, "{name}: {over} over");
-        assert!(sent > 2 * admitted, "{name}: no request was refused");
+        assert!(sent * 2 > admitted * 3, "{name}: hardly a request was refused");
         assert!(admitted * 10 >= supplied * 6, "{name}: only {admitted} of {supplied}");
     };
     for algorithm in ["gcra", "sliding_window"] {

@@ -149,7 +149,7 @@ async fn store_has_what_operators_see_and_no_secret() {
     }
     assert_eq!(get(&stack.edge("/api/shadow")).send().await.unwrap().status(), 200);
 
-    // The policy is written with the batch after the one that found it missing.
+    // The first batch finds that the policy is missing, and the second one has it.
     let policy = until(&stack, "no policy is written", async || {
         let keys = gateway.run(json!(["KEYS", "pc:policy:*"])).await;
         keys[0].as_str().map(str::to_owned)

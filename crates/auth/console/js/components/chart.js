@@ -155,7 +155,7 @@ function options({ series, stack, sync, height, latest, setHover, width }) {
   return {
     width,
     height,
-    padding: [8, 18, 0, 0],
+    padding: [8, 20, 0, 0],
     legend: { show: false },
     cursor: {
       y: false,
@@ -174,7 +174,7 @@ function options({ series, stack, sync, height, latest, setHover, width }) {
         gap: 5,
         space: 72,
         grid: { show: false },
-        values: (_, splits) => splits.map((at, i) => tick(at, splits[i - 1], latest.current.span)),
+        values: (_, splits) => splits.map((at, i) => tick(at, splits, i, latest.current.span)),
       },
       {
         ...axis,
@@ -228,11 +228,10 @@ function alone(values) {
 }
 
 /** The text of a time on the axis: the date where the day changes, otherwise the time. */
-function tick(at, before, span) {
-  const ms = at * 1000;
-  const midnight = new Date(ms).getHours() === 0 && new Date(ms).getMinutes() === 0;
-  if (span > 2 * DAY || (midnight && before !== undefined)) {
-    return midnight ? date(ms) : clock(ms);
-  }
-  return clock(ms, span <= 900);
+function tick(at, splits, index, span) {
+  const time = new Date(at * 1000);
+  const midnight = time.getHours() === 0 && time.getMinutes() === 0;
+  if (midnight && (span > 2 * DAY || index > 0)) return date(at * 1000);
+  const apart = (splits[1] ?? at) - splits[0];
+  return clock(at * 1000, apart > 0 && apart % 60 !== 0);
 }

@@ -209,9 +209,10 @@ async fn events_follow_the_rounds_until_the_session_ends() {
             let follow = console.send(request.unwrap());
             let rounds = async {
                 let (series, mut readings) = (&console.state.app.series, Readings::default());
+                let first = now().0 - 30;
                 for round in 0..3 {
                     store.count(PASSED, 7);
-                    let at = UnixSeconds(now().0 - 30 + round * 10);
+                    let at = UnixSeconds(first + round * 10);
                     tokio::time::sleep(Duration::from_millis(300)).await;
                     series.round(&mut readings, at).await;
                 }

@@ -6,7 +6,7 @@ use crate::clock::now;
 use crate::db::{AuditedChange, EndedSession, PasswordChange, SessionSelector};
 use crate::directory::users::UserEdit;
 use crate::directory::{By, Directory};
-use crate::testing::{TestService, after, on_each_database};
+use crate::testing::{T, TestService, after, on_each_database};
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, header};
 use serde_json::{Value, json};
@@ -191,7 +191,7 @@ async fn cookies_and_tokens_do_not_replace_each_other() {
         |_| (),
         async |service: TestService| {
             service.add("alice").await;
-            let tokens = service.login("alice", now()).await;
+            let tokens = service.login("alice", T).await;
             let console = TestConsole::open(service);
             let browser = console.browser("olga", "console:act users:admin keys:admin").await;
             let cookie = browser.cookie.split_once('=').unwrap().1.to_owned();

@@ -224,17 +224,17 @@ async fn busy_hour_has_a_small_row() {
             let bytes = "SELECT MAX(LENGTH(data)) FROM series";
             let bytes = service.db.query_number(bytes).await.unwrap();
             let started = std::time::Instant::now();
-            for minute in 1..1440 {
+            for minute in 1..60 {
                 let start = hour + minute * 60;
                 service.db.add_series(None, (start, &busy), T).await.unwrap();
             }
-            let written = started.elapsed() / 1439;
+            let written = started.elapsed() / 59;
             let started = std::time::Instant::now();
-            let day = steps(&service.db, hour, hour + 86_400, 600).await;
+            let whole = steps(&service.db, hour, hour + 3600, 600).await;
             let read = started.elapsed();
-            assert_eq!(day.len(), 144);
+            assert_eq!(whole.len(), 6);
             println!(
-                "{} counters, {bytes} bytes, {} kB a year; write {written:?}, day {read:?}",
+                "{} counters, {bytes} bytes, {} kB a year; write {written:?}, read 60 rows {read:?}",
                 busy.len(),
                 bytes * 8766 / 1000
             );
