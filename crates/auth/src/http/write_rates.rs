@@ -50,7 +50,7 @@ impl WriteRates {
     }
 }
 
-/// Removes the callers that have paid off, or else the one that is closest to it.
+/// Removes the callers that have paid off, or else the caller that is closest to it.
 fn make_room(callers: &mut BTreeMap<String, u64>, now: u64) {
     callers.retain(|_, paid_off| *paid_off > now);
     if callers.len() >= CALLERS_MAX {
@@ -109,7 +109,7 @@ mod tests {
             assert_eq!(rates.count_at(&number.to_string(), seconds(0)), Ok(()));
             assert!(held() <= CALLERS_MAX);
         }
-        // The one that owes the most is kept the longest.
+        // The caller that owes the most is kept the longest.
         assert!(rates.count_at("busy", seconds(0)).is_err());
         assert_eq!(rates.count_at("next", seconds(100)), Ok(()));
         assert_eq!(held(), 1);

@@ -18,7 +18,7 @@ struct Recent {
     written_at: UnixSeconds,
 }
 
-/// What is known of an event that arrives.
+/// The state of an event that arrives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum EventArrival {
     /// The isolate does not know the event.
@@ -33,7 +33,7 @@ pub enum EventArrival {
 }
 
 impl RecentEvents {
-    /// Returns what is known of an event.
+    /// Returns the state of an event.
     pub fn arrival(&self, id: TokenHash, now: UnixSeconds) -> EventArrival {
         match self.0.iter().find(|recent| recent.id == id) {
             None => EventArrival::New,

@@ -63,7 +63,7 @@ async fn caller_that_changes_too_much_has_to_wait() {
     let cleared = send(other, Method::DELETE, "/auth/blocks?subject=x", Value::Null).await;
     assert_eq!(cleared.status(), 204);
 
-    // The refused caller may make a change as soon as it was told.
+    // The refused caller may make a change as soon as `Retry-After` says.
     let refused = send(&token, Method::DELETE, "/auth/keys/none", Value::Null).await;
     let wait: u64 = field(&refused, "retry-after").parse().unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(wait)).await;

@@ -61,7 +61,7 @@ struct Hit {
     refused: Option<String>,
 }
 
-/// Clients that send requests with one key to all isolates until they are told to end.
+/// Clients that send requests with one key to all isolates until their end.
 struct Clients {
     stopped: Arc<AtomicBool>,
     workers: Vec<JoinHandle<Vec<Hit>>>,
