@@ -27,7 +27,7 @@ pub struct RouteSummary {
 }
 
 /// Returns the routes of a policy document, which is JSON, in their order. Returns `None` if the
-/// document is no valid policy of this version.
+/// document is not a valid policy of this version.
 pub fn routes(document: &str) -> Option<Vec<RouteSummary>> {
     let policy = Policy::assume(document, |_| None).ok()?;
     let written: Value = serde_json::from_str(document).ok()?;

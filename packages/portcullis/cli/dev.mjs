@@ -40,8 +40,8 @@ const PORTS = {
   'redis-port': 8380,
 };
 
-// What the user `operator` may do: manage keys, clients, users, blocks and limits, read usage, and use
-// the console.
+// What the user `operator` may do: manage keys, clients, users, blocks and limits, read usage, and
+// use the console.
 const OPERATOR_SCOPE = 'api:read keys:manage keys:admin clients:admin users:admin blocks:admin '
   + 'limits:admin usage:read usage:admin console:read console:act';
 

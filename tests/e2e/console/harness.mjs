@@ -81,14 +81,14 @@ export class Desk {
       && !document.querySelector('main[aria-busy=true], main [aria-busy=true]'));
   }
 
-  /** Loads a page anew. */
+  /** Loads a page again. */
   async open(path) {
     await this.page.goto(path);
     await this.rendered();
     return this;
   }
 
-  /** Goes to a screen within the application, and returns the milliseconds until it has its data. */
+  /** Goes to a screen within the application. Returns the milliseconds until it has its data. */
   async visit(path) {
     return this.page.evaluate(async (to) => {
       const frame = () => new Promise((resolve) => { requestAnimationFrame(resolve); });
@@ -135,7 +135,7 @@ export class Desk {
       const { violations } = await globalThis.axe.run(document, { runOnly: tags });
       return violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.slice(0, 3).map((node) => `${node.html.slice(0, 200)} (${node.failureSummary})`).join(' | ')}`);
     });
-    // All of them at the end: one run shows what is to be mended.
+    // All of them at the end: one run shows every fault.
     this.faults.push(...found.map((one) => `${name}, ${this.scheme}, ${this.width} px: ${one}`));
   }
 

@@ -1,5 +1,5 @@
-// The store does not answer: every page says so, an action says that it is pending, and takes effect
-// when the store is back.
+// The store does not answer: every page says so. An action says that it is pending, and takes
+// effect when the store is back.
 import assert from 'node:assert/strict';
 import { ask, claim, login, until } from './edge.mjs';
 import { SCREENS } from './harness.mjs';

@@ -84,7 +84,7 @@ impl Follower {
         loop {
             let has_round = tokio::select! {
                 round = self.rounds.changed() => round.is_ok(),
-                _ = self.stopping.wait_for(|stopping| *stopping) => return None,
+                Ok(_) = self.stopping.wait_for(|stopping| *stopping) => return None,
                 () = tokio::time::sleep(CHECK_EACH) => false,
             };
             let is_active = self.state.sessions.is_active(&self.operator, now()).await;

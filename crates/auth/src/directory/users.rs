@@ -90,8 +90,8 @@ impl Directory<'_> {
         }
     }
 
-    /// Disables a user and ends all sessions, or enables the user again. A user who is in that state
-    /// already stays so.
+    /// Disables a user and ends all sessions, or enables the user again. A user who is in that
+    /// state already stays so.
     pub async fn set_user_disabled(
         &self,
         id: &str,

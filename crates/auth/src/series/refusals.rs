@@ -63,7 +63,9 @@ impl RecentRefusal {
 /// Reads the entries of the ring, the newest first. Skips what is malformed or too long.
 pub fn read_ring(entries: &[Reply]) -> Vec<RecentRefusal> {
     let texts = entries.iter().filter_map(Reply::as_text);
-    let texts = texts.filter(|text| text.len() <= ENTRY_BYTES_MAX).take(ENTRIES_MAX);
+    // A list would be read as an entry, too.
+    let is_entry = |text: &&str| text.len() <= ENTRY_BYTES_MAX && text.starts_with('{');
+    let texts = texts.filter(is_entry).take(ENTRIES_MAX);
     let mut refusals: Vec<RecentRefusal> = texts
         .filter_map(|text| {
             let mut refusal: RecentRefusal = serde_json::from_str(text).ok()?;
@@ -93,7 +95,7 @@ mod tests {
             "colo":"AMS","ms":12,"weight":3,"shadow":false,"later":1,
             "steps":[["route",0,"orders"],["limit",0,"day: passed, 5 left"],["limit",0.5,"api: refused, 0 left"],["decide",0,null]]}"#;
         let newer = r#"{"at":9,"id":"r2","code":"rate_limited"}"#;
-        let long = format!("{entry:>5000}");
+        let long = format!("{entry:<5000}");
         let texts = [entry, "{", "[]", newer, &long, r#"{"at":"x"}"#];
         let ring = read_ring(&texts.map(Reply::text));
         assert_eq!(ring.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["r2", "r1"]);

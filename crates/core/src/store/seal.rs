@@ -36,7 +36,7 @@ impl Seal {
         unique.then(|| Self { keys: Arc::new(keys) })
     }
 
-    /// Returns the names of the keys: the one that encrypts, and the previous one.
+    /// Returns the names of the keys: first of the current one, which encrypts.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(|key| key.id.as_str())
     }

@@ -48,7 +48,7 @@ pub struct Explanation {
 /// The reason why a request can't be explained.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ExplainError {
-    /// The document is no valid policy of this version.
+    /// The document is not a valid policy of this version.
     DocumentInvalid,
     /// The question is invalid; the text says why.
     QuestionInvalid(String),

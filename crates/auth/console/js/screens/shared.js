@@ -80,7 +80,7 @@ export function deviceName(agent) {
   const own = text(agent);
   const found = BROWSERS.map(([pattern, name]) => [pattern.exec(own), name]).find(([match]) => match);
   const system = SYSTEMS.find(([pattern]) => pattern.test(own));
-  // Markup in a user agent is no browser's: it is shown whole.
+  // No browser sends markup as its user agent: it is shown whole.
   if (/[<>"]/.test(own) || !found) return own;
   return `${found[1]} ${found[0][1]}${system ? ` on ${system[1]}` : ''}`;
 }

@@ -17,7 +17,7 @@ pub struct AuditSearch {
     /// The names of events; empty for all.
     pub events: Vec<String>,
     pub actor: Option<String>,
-    /// The user whom the event is about, by id or name.
+    /// The user of the event, by id or name.
     pub user: Option<String>,
     /// The operator who acted in the console, by id or name.
     pub by: Option<String>,
@@ -85,7 +85,7 @@ impl Db {
         }
         for (column, user) in [("user_id", &search.user), ("by_user_id", &search.by)] {
             let Some(user) = user else { continue };
-            // A user's name is no other user's id, except by intent: then the id counts.
+            // A user's name equals another user's id only by intent: then the id counts.
             let id = self.id_of_user(user).await?;
             filter.equal(column, id.as_deref().unwrap_or(user));
         }
