@@ -2,6 +2,7 @@
 
 use super::observed::Observed;
 use portcullis_core::LimitDecision;
+use redis_rest::Reply;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
@@ -38,6 +39,18 @@ impl Counters {
         let mut counts = self.counts.borrow_mut();
         if counts.len() < FIELDS_MAX || counts.contains_key(&field) {
             *counts.entry(field).or_default() += count;
+        }
+    }
+
+    /// Adds to counters of which none makes sense without the others: to all of them, or to none if
+    /// they have no room.
+    fn add_together(&self, fields: Vec<(String, u64)>) {
+        let mut counts = self.counts.borrow_mut();
+        let new = fields.iter().filter(|(field, _)| !counts.contains_key(field)).count();
+        if counts.len() + new <= FIELDS_MAX {
+            for (field, count) in fields {
+                *counts.entry(field).or_default() += count;
+            }
         }
     }
 
@@ -110,9 +123,21 @@ impl Counters {
         self.counts.take()
     }
 
-    /// Adds the counts of a batch that could not be sent.
+    /// Adds the counts of a batch that could not be sent. They come first, so that none of its
+    /// histograms is cut.
     pub fn restore(&self, batch: Batch) {
-        batch.into_iter().for_each(|(field, count)| self.add(field, count));
+        let newer = self.counts.replace(batch);
+        newer.into_iter().for_each(|(field, count)| self.add(field, count));
+    }
+
+    /// Adds those counts of a batch that the store refused. `replies` begin with the replies to the
+    /// fields of the batch, in their order.
+    pub fn restore_refused(&self, batch: Batch, replies: &[Reply]) {
+        for ((field, count), reply) in batch.into_iter().zip(replies) {
+            if matches!(reply, Reply::Error(_)) {
+                self.add(field, count);
+            }
+        }
     }
 }
 
@@ -131,16 +156,17 @@ impl Histogram {
         }
         let comma = if labels.is_empty() { "" } else { "," };
         let bounds = self.bounds_ms.iter().map(ToString::to_string);
-        let mut count = 0;
+        let (mut count, mut fields) = (0, Vec::with_capacity(BOUNDS + 3));
         for (own, bound) in self.counts.iter().zip(bounds.chain(["+Inf".to_owned()])) {
             count += own;
             if count > 0 {
                 let labels = format!("{labels}{comma}le=\"{bound}\"");
-                counters.add(format!("{name}_milliseconds_bucket{{{labels}}}"), count);
+                fields.push((format!("{name}_milliseconds_bucket{{{labels}}}"), count));
             }
         }
-        counters.add(format!("{name}_milliseconds_count{{{labels}}}"), count);
-        counters.add(format!("{name}_milliseconds_sum{{{labels}}}"), self.sum_ms);
+        fields.push((format!("{name}_milliseconds_count{{{labels}}}"), count));
+        fields.push((format!("{name}_milliseconds_sum{{{labels}}}"), self.sum_ms));
+        counters.add_together(fields);
     }
 }
 
@@ -150,8 +176,9 @@ const BOUNDS: usize = 10;
 const BUCKETS_MS: [u64; BOUNDS] = [2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000];
 const AGES_MS: [u64; BOUNDS] =
     [100, 500, 1000, 2500, 5000, 10_000, 15_000, 30_000, 60_000, 300_000];
-/// The most names with labels in one batch.
-const FIELDS_MAX: usize = 800;
+/// The most names with labels in one batch. The store's reply to each has about 22 bytes, and all
+/// replies have 64 KiB at most.
+const FIELDS_MAX: usize = 2000;
 
 #[cfg(test)]
 mod tests {
@@ -186,5 +213,40 @@ mod tests {
         counters.restore(batch);
         counters.observe("store", "", 1);
         assert_eq!(counters.take_batch().get(&field("count{}")), Some(&6));
+    }
+
+    #[test]
+    fn histogram_without_room_is_left_out_as_a_whole() {
+        let counters = Counters::default();
+        // Each needs 13 fields: 11 buckets, the count and the sum.
+        let fill = |count: usize| {
+            (0..count).for_each(|at| counters.add(format!("own{at}{{}}"), 1));
+            ["a", "b"].into_iter().for_each(|route| counters.observe("request", route, 1));
+            let batch = counters.take_batch();
+            (batch.len() - count, batch)
+        };
+        assert_eq!(fill(FIELDS_MAX - 26).0, 26);
+        let (fields, batch) = fill(FIELDS_MAX - 25);
+        assert_eq!(fields, 13);
+        assert!(batch.keys().all(|field| !field.contains("route=\"b\"")));
+        // Nor is one cut by what was counted while the batch was in flight.
+        (0..100).for_each(|at| counters.add(format!("newer{at}{{}}"), 1));
+        counters.restore(batch);
+        let again = counters.take_batch();
+        assert_eq!(again.len(), FIELDS_MAX);
+        assert_eq!(again.keys().filter(|field| field.contains("route=\"a\"")).count(), 13);
+    }
+
+    #[test]
+    fn only_what_the_store_refused_is_sent_again() {
+        let counters = Counters::default();
+        ["a{}", "b{}", "c{}"].into_iter().for_each(|field| counters.add(field.to_owned(), 2));
+        let batch = counters.take_batch();
+        counters.add("b{}".to_owned(), 1);
+        let refused = || Reply::Error("NOPERM".into());
+        // The last is the reply to another command.
+        let replies = [Reply::Integer(2), refused(), Reply::Integer(7), refused()];
+        counters.restore_refused(batch, &replies);
+        assert_eq!(counters.take_batch(), Batch::from([("b{}".to_owned(), 3)]));
     }
 }

@@ -113,6 +113,9 @@ fn send_batch_if_due(colo: &str, context: &RequestContext) {
 
 async fn send_batch(colo: &str, context: &RequestContext) {
     let counters = &context.isolate.counters;
+    if !counters.observed.was_written.get() {
+        BEGIN_AT_0.into_iter().for_each(|field| counters.add(field.to_owned(), 0));
+    }
     let (batch, mut seen) = (counters.take_batch(), counters.observed.take());
     let key = context.policy.keys.metrics();
     let mut commands: Vec<Command> = batch
@@ -120,7 +123,6 @@ async fn send_batch(colo: &str, context: &RequestContext) {
         .map(|(field, count)| Command::new("HINCRBY").arg(&key).arg(field).arg(*count))
         .collect();
     commands.push(Command::new("EXPIRE").arg(&key).arg(KEPT_SECONDS));
-    let counted = commands.len();
     let of_policy = policy::command(context);
     let has_policy = of_policy.is_some();
     commands.extend(refusals::commands(&mut seen.refusals, context));
@@ -132,13 +134,11 @@ async fn send_batch(colo: &str, context: &RequestContext) {
         counters.observed.restore(seen);
         return;
     };
-    // A token that may not write the rest must not make counts be added twice.
-    let is_refused = |reply: &&Reply| matches!(reply, Reply::Error(_));
-    if replies.iter().take(counted).any(|reply| is_refused(&reply)) {
-        counters.restore(batch);
-    }
-    if let Some(Reply::Error(error)) = replies.iter().skip(counted).find(is_refused)
-        && !counters.observed.was_logged.replace(true)
+    counters.restore_refused(batch, &replies);
+    if let Some(error) = replies.iter().find_map(|reply| match reply {
+        Reply::Error(error) => Some(error),
+        _ => None,
+    }) && !counters.observed.was_logged.replace(true)
     {
         Line::new(Level::Warn, "observations_refused").text("reason", error).write();
     }
@@ -148,5 +148,7 @@ async fn send_batch(colo: &str, context: &RequestContext) {
     edges::read(&replies, context);
 }
 
+/// Rare events. Prometheus sees the first of them only if it saw a 0 before.
+const BEGIN_AT_0: [&str; 2] = ["records_unopened_total{}", "usage_lost_total{}"];
 /// How long the store keeps counters to which no edge adds.
 const KEPT_SECONDS: u32 = 7 * 86_400;

@@ -12,20 +12,20 @@ pub async fn text(context: &RequestContext) -> String {
     if !shown.is_read_due(clock::now_ms()) {
         // The first read may be in flight.
         for _ in 0..context.policy.timeouts.store_ms.div_ceil(WAIT_MS) {
-            if !shown.text.borrow().is_empty() {
+            if shown.text.borrow().is_some() {
                 break;
             }
             clock::sleep(&context.port, WAIT_MS).await;
         }
         let text = shown.text.borrow().clone();
-        return if text.is_empty() { METRICS_UNREADABLE.to_owned() } else { text };
+        return text.unwrap_or_else(|| METRICS_UNREADABLE.to_owned());
     }
     let get = Command::new("HGETALL").arg(context.policy.keys.metrics());
     let text = match store::read(get, COUNTERS_BYTES_MAX, context).await {
         Some(Reply::Array(fields)) => format_samples(&fields),
         _ => METRICS_UNREADABLE.to_owned(),
     };
-    shown.text.replace(text.clone());
+    shown.text.replace(Some(text.clone()));
     text
 }
 

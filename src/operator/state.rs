@@ -24,7 +24,8 @@ pub struct Known {
 pub struct ShownMetrics {
     /// When they were asked for, in Unix ms.
     asked_ms: Cell<u64>,
-    pub text: RefCell<String>,
+    /// `None` until the first read has ended. It is empty if there are no counters.
+    pub text: RefCell<Option<String>>,
 }
 
 impl OperatorState {

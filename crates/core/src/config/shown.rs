@@ -23,7 +23,7 @@ fn hide(value: &mut Value, secrets: &[String]) {
             if secrets.iter().any(is_in) || text.contains("PRIVATE KEY") {
                 HIDDEN.clone_into(text);
             }
-            hide_in_url(text);
+            hide_in_urls(text);
         }
         Value::Array(values) => values.iter_mut().for_each(|value| hide(value, secrets)),
         Value::Object(members) => {
@@ -39,19 +39,24 @@ fn hide(value: &mut Value, secrets: &[String]) {
     }
 }
 
-/// Hides the user (RFC 3986 section 3.2.1) and the query of a URL.
-fn hide_in_url(text: &mut String) {
-    let Some(host) = text.find("://").map(|at| at + 3) else {
+/// Hides the user (RFC 3986 section 3.2.1) of each URL in a text, and all that follows the first
+/// `?`, as it may be a query.
+fn hide_in_urls(text: &mut String) {
+    if !text.contains("://") {
         return;
-    };
+    }
     if let Some(query) = text.find('?') {
         text.truncate(query + 1);
         text.push_str(HIDDEN);
     }
-    let rest = text.get(host..).unwrap_or_default();
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    if let Some(at) = rest.get(..end).and_then(|authority| authority.rfind('@')) {
-        text.replace_range(host..=host + at, "");
+    let mut host = 0;
+    while let Some(at) = text.get(host..).and_then(|rest| rest.find("://")) {
+        host += at + 3;
+        let rest = text.get(host..).unwrap_or_default();
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        if let Some(at) = rest.get(..end).and_then(|authority| authority.rfind('@')) {
+            text.replace_range(host..=host + at, "");
+        }
     }
 }
 
@@ -122,9 +127,18 @@ mod tests {
         {
             assert!(text.contains(part), "{part} is not in {text}");
         }
-        let mut url = "x https://u:p@h/a@b?c#d".to_owned();
-        super::hide_in_url(&mut url);
-        assert_eq!(url, "x https://h/a@b?hidden");
+        for (text, expect) in [
+            ("x https://u:p@h/a@b?c#d", "x https://h/a@b?hidden"),
+            ("https://a/b https://u:p@c, https://v@d", "https://a/b https://c, https://d"),
+            ("https://u@a,wss://ü:p@b/?c https://v@d", "https://a,wss://b/?hidden"),
+            ("c? https://u:p@d", "c?hidden"),
+            ("https://u:p@", "https://"),
+            ("u:p@h?c", "u:p@h?c"),
+        ] {
+            let mut shown = text.to_owned();
+            super::hide_in_urls(&mut shown);
+            assert_eq!(shown, expect);
+        }
     }
 
     #[test]
