@@ -66,7 +66,7 @@ async fn sessions_end_by_age_and_by_idleness() {
                     .header("cookie", &browser.cookie)
                     .header("x-background", value);
                 let reply = console.send(poll.body(Body::empty()).unwrap()).await;
-                assert_eq!(reply.status, status, "{}", reply.text);
+                assert_eq!(reply.status.as_u16(), status, "{}", reply.text);
                 assert!(console.sql(&age()).await >= 800, "{path}");
             }
             set("seen_at", -890).await;
