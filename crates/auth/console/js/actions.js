@@ -60,12 +60,13 @@ export function askUnblock(block, done) {
   const [kind, value] = blockTarget(block);
   askAction({
     title: 'End this block',
-    effect: `Requests of the ${kind} ${value} are accepted again, beginning with the next one that asks the store.`,
+    effect: `Requests of the ${kind} ${value} are accepted again within a second. Where nothing asks the store, those of an address are within the policy's block.refresh_seconds.`,
     confirm: 'End the block',
     method: 'DELETE',
     path: '/blocks',
     body: () => ({ [kind]: value, issuer: block.issuer || undefined }),
     said: 'Block ended.',
+    when: 'within a second',
     done,
   });
 }
@@ -122,6 +123,8 @@ export function askEndOverride(quota, done) {
 /** Adds credits to one caller of a limit. */
 export function askCredits(limit, { values, issuer, done } = {}) {
   const parts = list(limit.by);
+  // The same for each try: what is sent again after a lost reply counts once.
+  const id = randomId();
   askAction({
     title: `Credits in ${limit.limit}`,
     effect: 'The credits are added to what this caller has, and count with its next request that asks the store. A number below 0 takes some back.',
@@ -138,11 +141,17 @@ export function askCredits(limit, { values, issuer, done } = {}) {
       by: byOf(parts, given),
       issuer: given.issuer?.trim() || undefined,
       credits: given.credits,
+      id,
     }),
     said: 'Credits added.',
     done,
   });
 }
+
+const randomId = () => Array.from(
+  crypto.getRandomValues(new Uint8Array(16)),
+  (byte) => byte.toString(16).padStart(2, '0'),
+).join('');
 
 /** A caller as text: the values of its parts. */
 export function callerText(by) {

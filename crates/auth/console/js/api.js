@@ -59,9 +59,11 @@ async function problemOf(response) {
   return { ...plain, detail: `The server returned ${response.status}.` };
 }
 
-async function request(method, path, { params, body, signal } = {}) {
+async function request(method, path, { params, body, signal, background } = {}) {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   const headers = { accept: 'application/json' };
+  // A page that nobody attends must not keep the session alive.
+  if (background) headers['x-background'] = '1';
   if (method !== 'GET') {
     headers['content-type'] = 'application/json';
     const csrf = session.get()?.csrf;
@@ -105,7 +107,10 @@ async function read(response, signal) {
   }
 }
 
-/** Fetches JSON: `get('/users', { q: 'ann' })`. */
+/**
+ * Fetches JSON: `get('/users', { q: 'ann' })`. With `background: true` among the options it is no
+ * use of the session.
+ */
 export const get = (path, params, options) => request('GET', path, { ...options, params });
 
 /** Sends an action: `send('POST', '/users/7/disable', { reason })`. */
@@ -139,21 +144,22 @@ export async function logOut() {
 }
 
 /**
- * Fetches JSON for a component: `{ data, error, loading, reload }`. While parameters change, `data`
- * stays what it was. A `path` of `null` fetches nothing.
+ * Fetches JSON for a component: `{ data, error, loading, reload, poll }`. While parameters change,
+ * `data` stays what it was. A `path` of `null` fetches nothing. `poll` is `reload` for timers: it is
+ * no use of the session.
  */
 export function useApi(path, params = {}) {
   const key = path === null ? null : apiUrl(path, params);
   const [state, setState] = useState({ key: null, data: null, error: null, loading: true });
   const control = useRef(null);
-  const load = useCallback(async () => {
+  const load = useCallback(async (background) => {
     control.current?.abort();
     if (key === null) return;
     const own = new AbortController();
     control.current = own;
     setState((last) => ({ ...last, loading: true }));
     try {
-      const data = await get(path, params, { signal: own.signal });
+      const data = await get(path, params, { signal: own.signal, background: background === true });
       if (!own.signal.aborted) setState({ key, data, error: null, loading: false });
     } catch (error) {
       if (own.signal.aborted) return;
@@ -167,7 +173,8 @@ export function useApi(path, params = {}) {
     load();
     return () => control.current?.abort();
   }, [load]);
-  return { ...state, reload: load };
+  const poll = useCallback(() => load(true), [load]);
+  return { ...state, reload: load, poll };
 }
 
 /**

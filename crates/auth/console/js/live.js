@@ -32,7 +32,7 @@ function add(point) {
 }
 
 async function fetchAll() {
-  const reply = await get('/now', { range: 'live' });
+  const reply = await get('/now', { range: 'live' }, { background: true });
   change({
     state: reply?.state ?? null,
     points: Array.isArray(reply?.points) ? reply.points.slice(-POINTS_MAX) : [],

@@ -69,7 +69,8 @@ impl ConsoleSessions {
         }
     }
 
-    /// Returns the operator of a request with this cookie, and notes that the session is in use.
+    /// Returns the operator of a request with this cookie. If it `is_use`, notes that the session is
+    /// in use.
     ///
     /// # Errors
     ///
@@ -78,6 +79,7 @@ impl ConsoleSessions {
         &self,
         token: &str,
         client: ClientInfo,
+        is_use: bool,
         now: UnixSeconds,
     ) -> Result<Operator, Problem> {
         // Other texts were never issued.
@@ -90,7 +92,7 @@ impl ConsoleSessions {
             return Err(Problem::SessionMissing);
         }
         let access = ConsoleAccess::of(&session.scope).ok_or(Problem::SessionMissing)?;
-        if session.seen_at + TOUCH_EACH_SECONDS <= now.0 {
+        if is_use && session.seen_at + TOUCH_EACH_SECONDS <= now.0 {
             self.db.touch_console_session(&hash, now).await?;
         }
         Ok(Operator {
@@ -138,7 +140,7 @@ pub fn csrf_token(cookie: &str) -> String {
     URL_SAFE_NO_PAD.encode(hmac::sign(&key, b"portcullis console csrf"))
 }
 
-/// A session without a request for this long ends.
+/// A session without a use for this long ends.
 pub const IDLE_SECONDS: u64 = 900;
 /// How precisely the last use of a session is known. Each request would cost a write otherwise.
 const TOUCH_EACH_SECONDS: u64 = 60;

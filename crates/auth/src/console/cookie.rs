@@ -1,6 +1,7 @@
 //! The cookie of a session in the console.
 
 use axum::http::{HeaderMap, HeaderValue, header};
+use portcullis_core::CONSOLE_COOKIES;
 
 /// The name and the attributes of the cookie.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,9 +19,10 @@ impl ConsoleCookie {
     }
 
     fn name(self) -> &'static str {
+        let [secure, plain] = CONSOLE_COOKIES;
         match self {
-            Self::Secure => "__Host-console",
-            Self::Plain => "console",
+            Self::Secure => secure,
+            Self::Plain => plain,
         }
     }
 

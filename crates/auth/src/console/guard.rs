@@ -43,8 +43,9 @@ pub async fn guard(
     let client = state.app.clients.console_client_info(&parts);
     request = Request::from_parts(parts, body);
     let connection = request.extensions().get::<Connection>().cloned();
+    let is_use = !(is_safe && is_background(&request));
     let console = Arc::clone(&state);
-    let work = async move { console.sessions.authenticate(&token, client, now()).await };
+    let work = async move { console.sessions.authenticate(&token, client, is_use, now()).await };
     let operator = state.app.run("console", work).await?;
     // A stream of an operator does not give way to connections without a session.
     if let Some(connection) = connection {
@@ -76,6 +77,13 @@ fn need_of(request: &Request) -> Need {
         Method::POST if is_explanation(path) => Need::Session,
         _ => Need::Act,
     }
+}
+
+/// Returns whether a page sends a request without its operator: a poll, or the stream, which browsers
+/// open again by themselves. Such a request must not keep the session of an unattended page alive.
+fn is_background(request: &Request) -> bool {
+    request.headers().get(BACKGROUND_HEADER).is_some_and(|value| value == "1")
+        || request.uri().path() == "/now/events"
 }
 
 /// Returns whether a path is that of the explanation of a policy, which changes nothing.
@@ -114,5 +122,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
+/// The header of polls, with the value 1.
+const BACKGROUND_HEADER: &str = "x-background";
 /// The header in which unsafe requests repeat the CSRF token of their session.
 const CSRF_HEADER: &str = "x-csrf-token";

@@ -5,7 +5,7 @@ use super::permit::Permit;
 use super::traceparent::{is_traceparent, traceparent};
 use crate::policy::route::Access;
 use crate::request::client_address::client_address;
-use crate::request::cookie::REFRESH_COOKIE;
+use crate::request::cookie::{CONSOLE_COOKIES, REFRESH_COOKIE};
 use crate::request::field_names::{HOP_BY_HOP, IDENTITY_PREFIX, SPOOFABLE};
 use crate::request::head::RequestHead;
 use std::borrow::Cow;
@@ -76,18 +76,20 @@ impl<'p> Permit<'p> {
     }
 
     /// Returns a `Cookie` field without the tokens in it; `None` if it has none. A browser sends a
-    /// token's cookie to every route, even to those that accept no cookie.
+    /// token's cookie to every route, even to those that accept no cookie. A session of the console
+    /// is for routes below `/console` alone.
     fn without_tokens(&self, field: &str) -> Option<String> {
         let kept = self.route.cookie.as_ref().filter(|_| self.route.keeps_token());
         let names = self.policy.routes.iter().filter_map(|route| route.cookie.as_deref());
         let names = names.chain([REFRESH_COOKIE]);
+        let is_auth = self.route.access == Access::Auth;
+        let is_console = self.route.pattern.literals().next() == Some(Some("console"));
         let is_token = |pair: &&str| {
             let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
-            names.clone().any(|token| token == name) && kept.is_none_or(|kept| kept != name)
+            let is_session = !is_console && CONSOLE_COOKIES.contains(&name);
+            (is_session || (!is_auth && names.clone().any(|token| token == name)))
+                && kept.is_none_or(|kept| kept != name)
         };
-        if self.route.access == Access::Auth {
-            return None;
-        }
         let pairs = || field.split(';').map(|pair| pair.trim_matches(' '));
         pairs().find(is_token)?;
         let rest: Vec<&str> = pairs().filter(|pair| !is_token(pair) && !pair.is_empty()).collect();

@@ -23,6 +23,7 @@ session.watch((own) => { if (!own) open.set(null); });
  *   the reason; without it the values are the body. It may throw an `Error` with a text for the
  *   operator.
  * - `done(reply)`: called after success. `said`: the line that is shown then, "Session ended.".
+ *   `when`: when the change is in effect, if not "with the next request".
  * - `secret`: `{ member, title, note }`: the member of the reply that is shown once.
  */
 export function askAction(spec) {
@@ -100,7 +101,7 @@ function ActionDialog({ spec }) {
       open.set(null);
       const secret = spec.secret && reply?.[spec.secret.member];
       if (typeof secret === 'string') showSecret({ ...spec.secret, value: secret });
-      if (spec.said) notifyDelivery(spec.said, reply?.delivery);
+      if (spec.said) notifyDelivery(spec.said, reply?.delivery, spec.when);
       spec.done?.(reply);
     } catch (failed) {
       setError(failed);

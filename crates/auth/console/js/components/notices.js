@@ -19,12 +19,12 @@ export function notify(tone, text) {
 
 const dismiss = (id) => notices.set((last) => last.filter((one) => one.id !== id));
 
-/** Says how far a change got, from the `delivery` of a reply. */
-export function notifyDelivery(what, delivery) {
+/** Says how far a change got, from the `delivery` of a reply, and `when` it is in effect. */
+export function notifyDelivery(what, delivery, when = 'with the next request') {
   if (delivery === 'pending') {
     notify('warn', `${what} Pending: the store does not answer. The change is saved, and takes effect as soon as the store is back.`);
   } else if (delivery === 'stored') {
-    notify('ok', `${what} Stored: in effect with the next request.`);
+    notify('ok', `${what} Stored: in effect ${when}.`);
   } else {
     notify('ok', what);
   }

@@ -9,7 +9,7 @@ import { Page } from '../components/page.js';
 import { Table } from '../components/table.js';
 import { UsageOf } from './keys.js';
 import {
-  Act, AT_ONCE, GRACE, Json, KeyTabs, Scope, clientHref, given, hasMembers, rest, typedJson,
+  Act, AT_ONCE, GRACE, Json, KeyTabs, Scope, clientHref, changed, given, hasMembers, rest, typedChange, typedJson,
 } from './shared.js';
 
 export default function Clients({ path = [] }) {
@@ -95,12 +95,14 @@ function Actions({ of, reload }) {
       { name: 'plan', label: 'Plan', value: of.plan ?? '', maxlength: 64 },
       {
         name: 'claims', label: 'Claims', type: 'textarea', rows: 4,
-        value: hasMembers(of.claims) ? JSON.stringify(of.claims, null, 2) : '', hint: 'A JSON object; null removes a member.',
+        value: hasMembers(of.claims) ? JSON.stringify(of.claims, null, 2) : '', hint: 'A JSON object. Only what you change is sent.',
       },
     ],
-    body: ({ name, scope, token_seconds: life, plan, claims }) => ({
+    body: ({ name, scope, token_seconds: life, plan, claims }) => changed({
+      name: of.name, scope: of.scope ?? '', token_seconds: of.token_seconds ?? null, plan: of.plan ?? null,
+    }, {
       name, scope, token_seconds: tokenSeconds(life, null), plan: plan === '' ? null : plan,
-      ...given({ claims: typedJson(claims, 'Claims') }),
+      claims: typedChange(of.claims, claims, 'Claims'),
     }),
   }} />
     ${of.auth_method !== 'private_key_jwt' && html`<${Act} action="roll-client" label="Roll secret" spec=${{

@@ -8,7 +8,7 @@ import { BarList } from '../components/bars.js';
 import { Chip, Filters, Page, Search } from '../components/page.js';
 import { KeyState, KeyTable, keyState, revokeKey } from './keyTable.js';
 import {
-  Act, AT_ONCE, EXPIRES, GRACE, Json, KeyTabs, Owner, Scope, given, hasMembers, rest, typedJson, typedList,
+  Act, AT_ONCE, EXPIRES, GRACE, Json, KeyTabs, Owner, Scope, changed, given, hasMembers, rest, typedChange, typedList,
 } from './shared.js';
 
 export default function Keys({ path = [] }) {
@@ -80,16 +80,18 @@ function Actions({ of, reload }) {
       { name: 'networks', label: 'Networks', value: list(of.networks).join(', '), hint: 'Empty: from everywhere.' },
       {
         name: 'quotas', label: 'Quotas', type: 'textarea', rows: 3, placeholder: '{"api": 500}',
-        value: hasMembers(of.quotas) ? JSON.stringify(of.quotas) : '', hint: 'Limits by their names; null removes one.',
+        value: hasMembers(of.quotas) ? JSON.stringify(of.quotas) : '', hint: 'Limits by their names. Only what you change is sent.',
       },
       {
         name: 'expires_in', label: 'Expires', type: 'select',
         options: [['keep', 'As it is'], ...EXPIRES.options], value: 'keep',
       },
     ],
-    body: ({ name, scope, plan, networks, quotas, expires_in: expires }) => ({
+    body: ({ name, scope, plan, networks, quotas, expires_in: expires }) => changed({
+      name: of.name, scope: of.scope ?? '', plan: of.plan ?? null, networks: list(of.networks),
+    }, {
       name, scope, plan: plan === '' ? null : plan, networks: typedList(networks),
-      ...given({ quotas: typedJson(quotas, 'Quotas') }),
+      quotas: typedChange(of.quotas, quotas, 'Quotas'),
       ...(expires === 'keep' ? {} : expires === '' ? { expires_at: null } : { expires_in: Number(expires) }),
     }),
   }} />

@@ -18,7 +18,7 @@ export default function Limits() {
   const range = rangeOf(params.range, 'hour');
   const mayAct = useMayAct();
   const found = useApi('/limits', { range });
-  useInterval(found.reload, Math.min(refreshMs(range), 10_000));
+  useInterval(found.poll, Math.min(refreshMs(range), 10_000));
   const done = () => found.reload();
   return html`<${Page} title="Limits" actions=${html`<${Choice} label="Range" value=${range}
     options=${RANGES} onChange=${(value) => change({ range: value === 'hour' ? '' : value })} />

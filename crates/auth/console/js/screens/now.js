@@ -60,7 +60,7 @@ export default function Now() {
   const range = rangeOf(params.range);
   const now = useStore(live);
   const fetched = useApi(range === 'live' ? null : '/now', { range });
-  useInterval(fetched.reload, range === 'live' ? 0 : refreshMs(range));
+  useInterval(fetched.poll, range === 'live' ? 0 : refreshMs(range));
 
   const past = range === 'live' ? null : fetched.data?.range === range ? fetched.data : null;
   const points = useMemo(

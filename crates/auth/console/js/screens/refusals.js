@@ -29,7 +29,7 @@ export default function Refusals() {
   const [params, change] = useParams();
   const range = rangeOf(params.range, 'hour');
   const sums = useApi('/refusals', { range });
-  useInterval(sums.reload, refreshMs(range));
+  useInterval(sums.poll, refreshMs(range));
   const filters = Object.fromEntries(FILTERS.map(([name]) => [name, params[name] ?? '']));
   const select = (name) => (value) => change({ [name]: value, id: '' });
   const sample = 'in the sample of the last hour';
@@ -65,7 +65,7 @@ function ByCode({ data, range }) {
 
 function Recent({ filters, id, change }) {
   const found = useApi('/refusals/recent', { ...filters, id });
-  useInterval(found.reload, id ? 0 : RECENT_MS);
+  useInterval(found.poll, id ? 0 : RECENT_MS);
   const [shown, setShown] = useState(null);
   const [most, setMost] = useState(SHOWN_FIRST);
   const items = found.data ? list(found.data.items) : null;

@@ -149,6 +149,31 @@ export const given = (members) => Object.fromEntries(
   Object.entries(members).filter(([, value]) => value !== undefined && value !== ''),
 );
 
+const isSame = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+/**
+ * Leaves out the members that are as they were when the dialog opened: what a colleague changed
+ * since stays.
+ */
+export function changed(before, after) {
+  const members = Object.entries(after).filter(([name, value]) => value !== undefined && !isSame(value, before[name]));
+  if (members.length === 0) throw new Error('Nothing is changed.');
+  return Object.fromEntries(members);
+}
+
+/**
+ * Returns the members that a typed object changes in `before`, with `null` for those that it leaves
+ * out. It is `undefined` if it changes none.
+ */
+export function typedChange(before, typed, name) {
+  const old = object(before);
+  const own = typedJson(typed, name) ?? {};
+  const names = new Set([...Object.keys(old), ...Object.keys(own)]);
+  const patch = [...names].map((key) => [key, Object.hasOwn(own, key) ? own[key] : null])
+    .filter(([key, value]) => !(Object.hasOwn(old, key) && isSame(value, old[key])));
+  return patch.length > 0 ? Object.fromEntries(patch) : undefined;
+}
+
 const DAYS = [['', 'Never'], ['3600', 'In 1 hour'], ['86400', 'In 1 day'], ['604800', 'In 7 days'],
   ['2592000', 'In 30 days'], ['7776000', 'In 90 days'], ['31536000', 'In 1 year']];
 

@@ -11,7 +11,7 @@ import { AuditTable } from './auditTable.js';
 import { KeyTable } from './keyTable.js';
 import { SessionTable, isActive } from './sessionTable.js';
 import {
-  Act, AT_ONCE, Country, Json, PeopleTabs, Scope, UserState, given, hasMembers, rest, typedJson, userHref,
+  Act, AT_ONCE, Country, Json, PeopleTabs, Scope, UserState, changed, hasMembers, rest, typedChange, userHref,
 } from './shared.js';
 
 export default function Users({ path = [] }) {
@@ -81,10 +81,12 @@ function Actions({ user, reload }) {
       {
         name: 'claims', label: 'Claims', type: 'textarea', rows: 6,
         value: hasMembers(user.claims) ? JSON.stringify(user.claims, null, 2) : '',
-        hint: 'A JSON object. It is merged into the claims; null removes a member.',
+        hint: 'A JSON object. Only what you change is sent.',
       },
     ],
-    body: ({ scope, claims }) => ({ scope, ...given({ claims: typedJson(claims, 'Claims') }) }),
+    body: ({ scope, claims }) => changed({ scope: user.scope ?? '' }, {
+      scope, claims: typedChange(user.claims, claims, 'Claims'),
+    }),
   }} />
     <${Act} action="block" label="Block…" onClick=${() => askBlock({ kind: 'subject', value: user.id, done: reload })} />
     ${isDisabled

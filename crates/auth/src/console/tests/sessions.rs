@@ -59,6 +59,16 @@ async fn sessions_end_by_age_and_by_idleness() {
             assert_eq!(status(&console, &browser).await, 200);
             let age = || format!("SELECT {} - seen_at FROM console_sessions", now().0);
             assert!(console.sql(&age()).await >= 30);
+            set("seen_at", -800).await;
+            // Neither a poll nor the stream is a use. The stream's query is refused after the checks.
+            for (path, value, status) in [("session", "1", 200), ("now/events?x=1", "0", 400)] {
+                let poll = Request::get(format!("/console/api/{path}"))
+                    .header("cookie", &browser.cookie)
+                    .header("x-background", value);
+                let reply = console.send(poll.body(Body::empty()).unwrap()).await;
+                assert_eq!(reply.status.as_u16(), status, "{}", reply.text);
+                assert!(console.sql(&age()).await >= 800, "{path}");
+            }
             set("seen_at", -890).await;
             assert_eq!(status(&console, &browser).await, 200);
             assert!(console.sql(&age()).await < 5);
@@ -73,6 +83,7 @@ async fn sessions_end_by_age_and_by_idleness() {
             let operator = console.state.sessions.authenticate(
                 browser.cookie.split_once('=').unwrap().1,
                 ClientInfo::default(),
+                true,
                 now(),
             );
             assert!(operator.await.is_err());
@@ -172,7 +183,7 @@ async fn a_stream_sees_the_end_of_its_session_without_keeping_it() {
             let token = browser.cookie.split_once('=').unwrap().1;
             let sessions = &console.state.sessions;
             let operator =
-                sessions.authenticate(token, ClientInfo::default(), now()).await.unwrap();
+                sessions.authenticate(token, ClientInfo::default(), true, now()).await.unwrap();
             assert!(sessions.is_active(&operator, now().plus(800)).await.unwrap());
             assert!(!sessions.is_active(&operator, now().plus(901)).await.unwrap());
             let age = format!("SELECT {} - seen_at FROM console_sessions", now().0);

@@ -3,6 +3,7 @@ use crate::config::fixtures::{error_names, policy, policy_with};
 use crate::forward::permit::{Degraded, Target};
 use crate::policy::Policy;
 use crate::policy::fixtures::issuer;
+use crate::policy::path::Pattern;
 use crate::store::keys::StoreKeys;
 use crate::token::record::TokenRecord;
 use crate::token::verified::VerifiedToken;
@@ -177,6 +178,31 @@ fn token_is_forwarded_only_when_the_route_says_so() {
     policy.routes[2].forward_token = true;
     let passed = edits(&policy, 2, verified("alice"), headers());
     assert!(passed.remove.is_empty() && value(&passed, "cookie").is_none());
+}
+
+#[test]
+fn sessions_of_the_console_reach_the_console_alone() {
+    let mut policy = policy();
+    let field = "a=1; __Host-console=x; console=y;consoles=2; portcullis=3";
+    let cookie = |policy: &Policy, route| {
+        let edits = edits(policy, route, None, vec![("cookie", field)]);
+        value(&edits, "cookie").unwrap_or(field).to_owned()
+    };
+    for route in 0..policy.routes.len() {
+        assert_eq!(cookie(&policy, route), "a=1; consoles=2; portcullis=3", "{route}");
+    }
+    let alone = edits(&policy, 1, None, vec![("cookie", "__Host-console=x")]);
+    assert!(alone.remove.contains(&"cookie"));
+    for (pattern, passes) in [
+        ("/console/*", true),
+        ("/console", true),
+        ("/consoles/*", false),
+        ("/{any}/console", false),
+        ("/*", false),
+    ] {
+        policy.routes[0].pattern = Pattern::parse(pattern).unwrap();
+        assert_eq!(cookie(&policy, 0) == field, passes, "{pattern}");
+    }
 }
 
 #[test]
