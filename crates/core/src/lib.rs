@@ -193,7 +193,7 @@ pub use refresh::revocation::Revocation;
 pub use refusal::status::Challenge;
 pub use refusal::{Denial, Outage, Refusal};
 pub use request::client_address::{address_group, client_address, client_group, forwarded_address};
-pub use request::cookie::{CONSOLE_COOKIES, REFRESH_COOKIE};
+pub use request::cookie::{CONSOLE_COOKIE, REFRESH_COOKIE};
 pub use request::head::RequestHead;
 pub use request::location::{Country, Location};
 pub use routing::index::RouteIndex;

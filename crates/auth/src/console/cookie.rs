@@ -1,7 +1,7 @@
 //! The cookie of a session in the console.
 
 use axum::http::{HeaderMap, HeaderValue, header};
-use portcullis_core::CONSOLE_COOKIES;
+use portcullis_core::CONSOLE_COOKIE;
 
 /// The name and the attributes of the cookie.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,10 +19,9 @@ impl ConsoleCookie {
     }
 
     fn name(self) -> &'static str {
-        let [secure, plain] = CONSOLE_COOKIES;
         match self {
-            Self::Secure => secure,
-            Self::Plain => plain,
+            Self::Secure => CONSOLE_COOKIE,
+            Self::Plain => "console",
         }
     }
 

@@ -5,7 +5,7 @@ use super::permit::Permit;
 use super::traceparent::{is_traceparent, traceparent};
 use crate::policy::route::Access;
 use crate::request::client_address::client_address;
-use crate::request::cookie::{CONSOLE_COOKIES, REFRESH_COOKIE};
+use crate::request::cookie::{CONSOLE_COOKIE, REFRESH_COOKIE};
 use crate::request::field_names::{HOP_BY_HOP, IDENTITY_PREFIX, SPOOFABLE};
 use crate::request::head::RequestHead;
 use std::borrow::Cow;
@@ -86,7 +86,7 @@ impl<'p> Permit<'p> {
         let is_console = self.route.pattern.literals().next() == Some(Some("console"));
         let is_token = |pair: &&str| {
             let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
-            let is_session = !is_console && CONSOLE_COOKIES.contains(&name);
+            let is_session = !is_console && name == CONSOLE_COOKIE;
             (is_session || (!is_auth && names.clone().any(|token| token == name)))
                 && kept.is_none_or(|kept| kept != name)
         };

@@ -189,7 +189,7 @@ fn sessions_of_the_console_reach_the_console_alone() {
         value(&edits, "cookie").unwrap_or(field).to_owned()
     };
     for route in 0..policy.routes.len() {
-        assert_eq!(cookie(&policy, route), "a=1; consoles=2; portcullis=3", "{route}");
+        assert_eq!(cookie(&policy, route), "a=1; console=y; consoles=2; portcullis=3", "{route}");
     }
     let alone = edits(&policy, 1, None, vec![("cookie", "__Host-console=x")]);
     assert!(alone.remove.contains(&"cookie"));
