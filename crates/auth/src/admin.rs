@@ -137,6 +137,7 @@ impl Admin {
         let events = [event];
         let change = AuditedChange { now, events: &events };
         let ended = self.db.end_sessions(selector, "operator", &change, revoke).await?;
+        let ended = ended.unwrap_or_default();
         let delivery = match session.as_ref().filter(|_| ended.is_empty()) {
             Some(id) if self.db.is_session_revoked(id).await?.is_none() => {
                 return Err("no session has this id; `sessions list` shows the ids".into());

@@ -6,7 +6,7 @@ mod report;
 
 pub use collector::Collector;
 pub use csv::write_line as write_csv_line;
-pub use report::{UsageFormat, UsageQuestion, time as read_time};
+pub use report::{PAGE_MAX as USAGE_PAGE_MAX, UsageFormat, UsageQuestion, time as read_time};
 
 #[cfg(test)]
 mod tests;

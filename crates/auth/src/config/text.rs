@@ -22,7 +22,13 @@ pub(super) fn is_issuer(text: &str) -> bool {
 }
 
 pub(super) fn is_origin(text: &str) -> bool {
-    is_url(text) && origin_of(text) == text
+    // Browsers send the host in lower case, and no port that is the scheme's own.
+    let has_own_port = match text.starts_with("https:") {
+        true => text.ends_with(":443"),
+        false => text.ends_with(":80"),
+    };
+    let is_as_sent = !has_own_port && !text.contains(|c: char| c == '@' || c.is_uppercase());
+    is_url(text) && origin_of(text) == text && is_as_sent
 }
 
 pub(super) fn is_key_prefix(text: &str) -> bool {
@@ -43,4 +49,34 @@ pub(super) fn origin_of(url: &str) -> String {
     let rest = url.get(host..).unwrap_or_default();
     let end = rest.find('/').map_or(url.len(), |place| host + place);
     url.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_as_browsers_send_them() {
+        for good in [
+            "https://console.example",
+            "https://console.example:8443",
+            "https://console.example:80",
+            "http://127.0.0.1:8790",
+            "http://console.example:443",
+            "http://[::1]:8790",
+        ] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in [
+            "https://Console.example",
+            "HTTPS://console.example",
+            "https://console.example:443",
+            "http://console.example:80",
+            "https://user@console.example",
+            "https://console.example/",
+            "console.example",
+        ] {
+            assert!(!is_origin(bad), "{bad}");
+        }
+    }
 }

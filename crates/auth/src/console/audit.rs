@@ -1,8 +1,9 @@
 //! The endpoints of the console for the security events.
 
-use super::export::{ExportFile, Part, export};
+use super::export::{CSV_CUT, ExportFile, Part, export};
 use super::lists::{cut, page, take_page};
 use super::state::{ConsoleState, SharedConsole};
+use crate::clock::now;
 use crate::db::{AuditEntry, AuditSearch, ListPlace};
 use crate::http::AppState;
 use crate::http::query::Query;
@@ -46,6 +47,11 @@ async fn list(State(state): SharedConsole, RawQuery(query): RawQuery) -> Result<
     let (from, to) = (time("from")?, time("to")?);
     let events = query.take_text("event")?.unwrap_or_default();
     let events = events.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let text = query.take_text("q")?;
+    // A text that many events have, and none of those that other conditions admit, would scan all.
+    let from = from.or_else(|| {
+        text.as_ref().map(|_| to.unwrap_or_else(|| now().0).saturating_sub(TEXT_SECONDS))
+    });
     let search = AuditSearch {
         from,
         to,
@@ -55,7 +61,7 @@ async fn list(State(state): SharedConsole, RawQuery(query): RawQuery) -> Result<
         by: query.take_text("by")?,
         session_id: query.take_text("session")?,
         detail: None,
-        text: query.take_text("q")?,
+        text,
         after,
         limit: limit + 1,
     };
@@ -91,10 +97,11 @@ async fn export_all(
     let file = match form {
         Form::Csv => {
             let media_type = "text/csv; charset=utf-8; header=present";
-            ExportFile { name: "audit.csv", media_type }
+            ExportFile { name: "audit.csv", media_type, cut: CSV_CUT }
         }
         Form::Json | Form::JsonLines => {
-            ExportFile { name: "audit.jsonl", media_type: "application/jsonl; charset=utf-8" }
+            let media_type = "application/jsonl; charset=utf-8";
+            ExportFile { name: "audit.jsonl", media_type, cut: JSON_CUT }
         }
     };
     export(file, read).await
@@ -165,5 +172,9 @@ const COLUMNS: [&str; 14] = [
     "request_id",
     "detail",
 ];
+/// How far a search text goes back without `from`.
+const TEXT_SECONDS: u64 = 30 * 86_400;
+/// The last line of JSON lines that lack rows.
+const JSON_CUT: &str = "{\"error\":\"export_cut\",\"rows_max\":100000}\n";
 /// The rows of an export that are read at once.
 const PART_ROWS: u32 = 1000;

@@ -34,7 +34,7 @@ pub fn take_page(query: &mut Query) -> Result<(Option<ListPlace>, u32), Problem>
 
 /// The page that a query asks for, whose cursor has this form.
 pub fn take_page_by<T: DeserializeOwned>(query: &mut Query) -> Result<(Option<T>, u32), Problem> {
-    let (after, limit) = query.take_page_of(LIST_DEFAULT)?;
+    let (after, limit) = query.take_page_within(LIST_DEFAULT, CURSOR_BYTES_MAX)?;
     if after.is_empty() {
         return Ok((None, limit));
     }
@@ -105,3 +105,5 @@ pub fn parse_id(id: Id, unknown: Problem) -> Result<String, Problem> {
 
 /// The number of entries without the parameter `limit`.
 const LIST_DEFAULT: u32 = 50;
+/// The most bytes of a cursor that has a name, which may be as long as a username.
+const CURSOR_BYTES_MAX: usize = 1024;

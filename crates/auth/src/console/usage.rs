@@ -1,12 +1,12 @@
 //! The endpoint of the console for usage.
 
-use super::export::{ExportFile, Part, export};
+use super::export::{CSV_CUT, ExportFile, Part, export};
 use super::state::{ConsoleState, SharedConsole};
 use crate::clock::now;
 use crate::db::UsageValue;
 use crate::http::usage_page;
 use crate::problem::Problem;
-use crate::usage::{UsageFormat, UsageQuestion};
+use crate::usage::{USAGE_PAGE_MAX, UsageFormat, UsageQuestion};
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -35,6 +35,8 @@ async fn usage(State(state): SharedConsole, RawQuery(text): RawQuery) -> Result<
     let read = move |after: Option<Vec<UsageValue>>| {
         let (app, mut question, is_first) = (Arc::clone(&app), question.clone(), after.is_none());
         question.query.after = after.or(question.query.after);
+        // The client's limit is that of a page. Each part sums up all rows anew.
+        question.query.limit = USAGE_PAGE_MAX;
         async move {
             let page = usage_page(&app, question.query.clone()).await?;
             let last = page.rows.last().filter(|_| page.has_more);
@@ -43,5 +45,5 @@ async fn usage(State(state): SharedConsole, RawQuery(text): RawQuery) -> Result<
         }
     };
     let media_type = "text/csv; charset=utf-8; header=present";
-    export(ExportFile { name: "usage.csv", media_type }, read).await
+    export(ExportFile { name: "usage.csv", media_type, cut: CSV_CUT }, read).await
 }

@@ -75,7 +75,7 @@ impl Filter {
                 Value::Text(text) => query.bind(text),
             };
         }
-        query.fetch_all(&db.readers).await
+        query.fetch_all(&db.searchers).await
     }
 }
 

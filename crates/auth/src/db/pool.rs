@@ -1,6 +1,8 @@
 //! The connection pools and the migrations.
 //!
 //! SQLite has one writer, for which other writers wait in this process, and several readers.
+//! Searches and sums, which may read many rows, have connections of their own, so that logins never
+//! wait for them.
 
 use super::migrations;
 use prometheus::{IntCounterVec, IntGauge, Opts};
@@ -16,6 +18,8 @@ use tokio::time::timeout;
 /// The database.
 pub struct Db {
     pub(super) readers: AnyPool,
+    /// For lists with conditions of a request, and for sums.
+    pub(super) searchers: AnyPool,
     pub(super) writer: AnyPool,
     begin: &'static str,
     queries: IntCounterVec,
@@ -122,13 +126,14 @@ impl Db {
             let pool = pool(16).await?;
             (pool.clone(), pool, BEGIN_POSTGRES)
         };
+        let searchers = pool(SEARCHERS_MAX).await?;
         let queries = Opts::new(
             "portcullis_auth_database_queries_total",
             "Queries sent to the database, by purpose.",
         );
         let queries =
             IntCounterVec::new(queries, &["purpose"]).map_err(|error| error.to_string())?;
-        Ok(Self { readers, writer, begin, queries })
+        Ok(Self { readers, searchers, writer, begin, queries })
     }
 
     /// Returns the counter of queries, to be registered with the metrics.
@@ -138,7 +143,7 @@ impl Db {
 
     /// Sets gauges to the number of connections: all of them, and the idle ones.
     pub fn measure_pool(&self, all: &IntGauge, idle: &IntGauge) {
-        let mut pools = vec![&self.readers];
+        let mut pools = vec![&self.readers, &self.searchers];
         if !self.is_postgres() {
             pools.push(&self.writer);
         }
@@ -156,10 +161,12 @@ impl Db {
     /// Checks all idle connections at once, and closes those whose server does not respond.
     pub async fn check_connections(&self) {
         let mut checks = JoinSet::new();
-        for _ in 0..self.readers.num_idle() {
-            let pool = self.readers.clone();
-            // The pool checks a connection when it hands it out and when it takes it back.
-            checks.spawn(async move { pool.acquire().await.map(drop) });
+        for pool in [&self.readers, &self.searchers] {
+            for _ in 0..pool.num_idle() {
+                let pool = pool.clone();
+                // The pool checks a connection when it hands it out and when it takes it back.
+                checks.spawn(async move { pool.acquire().await.map(drop) });
+            }
         }
         checks.join_all().await;
     }
@@ -278,6 +285,8 @@ pub(super) fn to_i64(number: u64) -> i64 {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The connections for searches and sums.
+const SEARCHERS_MAX: u32 = 2;
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -45,8 +45,17 @@ impl Query {
 
     /// Does the same for a list that has `default` entries without the parameter `limit`.
     pub fn take_page_of(&mut self, default: u32) -> Result<(String, u32), Problem> {
+        self.take_page_within(default, CURSOR_BYTES_MAX)
+    }
+
+    /// Does the same for a list whose cursors have up to `bytes_max` bytes.
+    pub fn take_page_within(
+        &mut self,
+        default: u32,
+        bytes_max: usize,
+    ) -> Result<(String, u32), Problem> {
         let after = self.take("after")?.unwrap_or_default();
-        if after.len() > 256 || after.contains('\0') {
+        if after.len() > bytes_max || after.contains('\0') {
             return Err(CURSOR_INVALID);
         }
         let limit = match self.take("limit")? {
@@ -106,6 +115,8 @@ fn place(after: &str) -> Result<Option<ListPlace>, Problem> {
 
 /// The number of entries without the parameter `limit`.
 const LIST_DEFAULT: u32 = 100;
+/// The most bytes of a cursor that has no name.
+const CURSOR_BYTES_MAX: usize = 256;
 /// The error of a cursor that no response has.
 pub const CURSOR_INVALID: Problem =
     Problem::QueryInvalid("after is invalid; give next of a response");
@@ -119,6 +130,19 @@ mod tests {
         let page = query.take_page_by_time()?;
         query.finish()?;
         Ok(page)
+    }
+
+    #[test]
+    fn cursors_are_bounded() {
+        let read = |length: usize, bytes_max: usize| {
+            let text = format!("after={}", "a".repeat(length));
+            let mut query = Query::parse(Some(text))?;
+            query.take_page_within(LIST_DEFAULT, bytes_max).map(|(after, _)| after.len())
+        };
+        assert_eq!(read(256, CURSOR_BYTES_MAX), Ok(256));
+        assert_eq!(read(257, CURSOR_BYTES_MAX), Err(CURSOR_INVALID));
+        assert_eq!(read(1024, 1024), Ok(1024));
+        assert_eq!(read(1025, 1024), Err(CURSOR_INVALID));
     }
 
     #[test]

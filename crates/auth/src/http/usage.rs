@@ -64,7 +64,7 @@ pub async fn usage(
 pub async fn usage_page(state: &Arc<AppState>, query: UsageQuery) -> Result<UsagePage, Problem> {
     let app = Arc::clone(state);
     let work = async move {
-        // Sums over many rows must leave connections to other requests.
+        // More of them would wait for a connection anyway, and some of those in vain.
         let _permit = QUERIES.acquire().await.map_err(|_| Problem::Internal)?;
         Ok(app.db.usage(&query).await?)
     };
@@ -82,5 +82,5 @@ fn accepted(headers: &HeaderMap) -> UsageFormat {
     if names_csv { UsageFormat::Csv } else { UsageFormat::Json }
 }
 
-/// The questions that are answered at once, half as many as SQLite has connections that read.
+/// The questions that are answered at once, as many as there are connections for them.
 static QUERIES: Semaphore = Semaphore::const_new(2);

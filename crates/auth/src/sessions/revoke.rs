@@ -168,15 +168,18 @@ impl Sessions {
         let change = AuditedChange { now, events: &events };
         let ended = self.db.end_sessions(selector, reason, &change, revoke);
         let ended = ended.instrument(database("end_sessions")).await?;
-        if ended.is_empty() {
+        if ended.is_some() {
+            self.audit.record(&events);
+        }
+        // The store knows no sessions of the console.
+        let Some(ended) = ended.filter(|ended| !ended.is_empty()) else {
             return match selector {
                 SessionSelector::One(id) => Ok(self.publisher.delivery_of(id).await?),
                 SessionSelector::OfUser { user_id, .. } => {
                     Ok(self.publisher.delivery_of_user(user_id).await?)
                 }
             };
-        }
-        self.audit.record(&events);
+        };
         Ok(self.publisher.deliver_ended(&ended).await)
     }
 }

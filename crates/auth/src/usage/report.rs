@@ -221,7 +221,7 @@ const HOUR_SECONDS: u64 = 3600;
 const DEFAULT_SECONDS: u64 = 30 * 86_400;
 const SPAN_SECONDS_MAX: u64 = 367 * 86_400;
 /// The most rows of a page.
-const PAGE_MAX: u32 = 10_000;
+pub const PAGE_MAX: u32 = 10_000;
 /// A length above that of every name in the table.
 const NAME_LENGTH_MAX: usize = 256;
 const CURSOR_LENGTH_MAX: usize = 4096;

@@ -69,7 +69,7 @@ function Result({ data, by, change, loading }) {
       <${Stat} label="Passed" value=${count(sums.passed)} />
       <${Stat} label="Refused" value=${count(sums.refused)} tone=${sums.refused > 0 ? 'warn' : ''} />
       <${Stat} label="Refused, of all" value=${percent(share(sums.refused, sums.passed + sums.refused))} />
-      <${Stat} label="Rows" value=${count(rows.length)} note=${data.next ? `the first ${count(ROWS)}; the CSV has all` : ''} />
+      <${Stat} label="Rows" value=${count(rows.length)} note=${data.next ? `the first ${count(ROWS)}; the CSV has up to ${count(100000)}` : ''} />
     </div>
     <div class="split-cols">
       ${shown.filter((name) => name !== 'day' && name !== 'hour').slice(0, 3).map((name) => html`<section key=${name}>
@@ -84,7 +84,7 @@ function Result({ data, by, change, loading }) {
     { key: 'passed', label: 'Passed', end: true, render: (row) => count(row.passed) },
     { key: 'refused', label: 'Refused', end: true, render: (row) => count(row.refused) },
   ]} />
-    ${rows.length > SHOWN && html`<p class="pager dim num">The first ${count(SHOWN)} of ${count(rows.length)} rows; the CSV has all.</p>`}`;
+    ${rows.length > SHOWN && html`<p class="pager dim num">The first ${count(SHOWN)} of ${count(rows.length)} rows; the CSV has up to ${count(100000)}.</p>`}`;
 }
 
 function cell(name, value) {

@@ -47,15 +47,16 @@ enum SessionLock {
 
 impl Db {
     /// Ends sessions and returns them; with those of a user also the user's sessions in the
-    /// console. Writes nothing if all of them had ended before. `revoke`
-    /// returns the commands for the store that follow from the end of a session.
+    /// console, which are not returned. Returns `None`, and writes nothing, if all of them had
+    /// ended before. `revoke` returns the commands for the store that follow from the end of a
+    /// session.
     pub async fn end_sessions(
         &self,
         selector: SessionSelector<'_>,
         reason: &str,
         change: &AuditedChange<'_>,
         revoke: impl Fn(&EndedSession) -> Vec<Command>,
-    ) -> Result<Vec<EndedSession>, sqlx::Error> {
+    ) -> Result<Option<Vec<EndedSession>>, sqlx::Error> {
         let mut tx = self.begin().await?;
         let in_console = match selector {
             SessionSelector::One(_) => false,
@@ -66,11 +67,11 @@ impl Db {
         let ended = self.end_in(&mut tx, selector, reason, change.now, &revoke).await?;
         if ended.is_empty() && !in_console {
             tx.rollback().await?;
-            return Ok(ended);
+            return Ok(None);
         }
         self.append_events(&mut tx, change.events, change.now).await?;
         tx.commit().await?;
-        Ok(ended)
+        Ok(Some(ended))
     }
 
     /// Revokes one access token. Returns `None`, and writes nothing, if the token was revoked

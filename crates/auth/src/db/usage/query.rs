@@ -160,7 +160,7 @@ impl Db {
                 UsageValue::Text(text) => query.bind(text.clone()),
             };
         }
-        let found = query.fetch_all(&self.readers).await?;
+        let found = query.fetch_all(&self.searchers).await?;
         let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
         let mut page = UsagePage { rows: Vec::new(), has_more: found.len() > limit };
         for row in found.iter().take(limit) {

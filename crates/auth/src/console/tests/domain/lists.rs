@@ -201,8 +201,10 @@ async fn audit_is_searched_by_all_its_parts() {
             let row = |_| format!("'{id}', 5, 'login', 'user', '', '', '', '{long}{end}'");
             seed::insert(&console.db, head, 1, row).await;
         }
-        assert_eq!(ids(&format!("q={long}")).await, ["long2", "long1"]);
-        assert_eq!(ids(&format!("q={long}y")).await, ["long1"]);
+        assert_eq!(ids(&format!("from=1&q={long}")).await, ["long2", "long1"]);
+        assert_eq!(ids(&format!("from=1&q={long}y")).await, ["long1"]);
+        assert_eq!(ids(&format!("q={long}")).await, [""; 0], "older than 30 days");
+        assert_eq!(ids(&format!("to=6&q={long}y")).await, ["long1"]);
         assert_eq!(ids("q=%25").await, [""; 0]);
         let at = get(&console, &browser, "/audit?q=request-4711").await["items"][0]["at"]
             .as_u64()
