@@ -99,6 +99,46 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// All kinds, in their order.
+    pub const ALL: [Self; 36] = [
+        Self::BlockCleared,
+        Self::BlockSet,
+        Self::ClientAdded,
+        Self::ClientChanged,
+        Self::ClientDeleted,
+        Self::ClientDenied,
+        Self::ClientDisabled,
+        Self::ClientEnabled,
+        Self::ClientSecretRolled,
+        Self::ConsoleLogin,
+        Self::ConsoleLoginFailed,
+        Self::ConsoleLogout,
+        Self::CountryNew,
+        Self::CreditAdded,
+        Self::IntrospectionDenied,
+        Self::KeyChanged,
+        Self::KeyCreated,
+        Self::KeyRevoked,
+        Self::KeyRolled,
+        Self::KeyRotated,
+        Self::Login,
+        Self::LoginFailed,
+        Self::Logout,
+        Self::PasswordChanged,
+        Self::QuotaCleared,
+        Self::QuotaSet,
+        Self::RefreshBurst,
+        Self::RefreshTokenReused,
+        Self::SessionRevoked,
+        Self::SessionsOverMax,
+        Self::TokenRevoked,
+        Self::UserAdded,
+        Self::UserChanged,
+        Self::UserDeleted,
+        Self::UserDisabled,
+        Self::UserEnabled,
+    ];
+
     /// Returns the stable name in the database, the log and the metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -228,10 +268,15 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Creates the counters.
+    /// Creates the counter of each kind. Prometheus sees no increase in a counter that begins with
+    /// its first event.
     pub fn new() -> Result<Self, prometheus::Error> {
         let counts = Opts::new("portcullis_auth_security_events_total", "Security events.");
-        Ok(Self { counts: IntCounterVec::new(counts, &["event"])? })
+        let counts = IntCounterVec::new(counts, &["event"])?;
+        for kind in EventKind::ALL {
+            counts.with_label_values(&[kind.name()]);
+        }
+        Ok(Self { counts })
     }
 
     /// Returns the counter of events, to be registered with the metrics.
@@ -256,5 +301,34 @@ impl Audit {
                 tracing::info!(event = name, actor, user, session, address, detail, by, reason);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus::core::Collector as _;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_list_has_all_kinds_in_their_order() {
+        let source = include_str!("audit.rs");
+        let (_, kinds) = source.split_once("pub enum EventKind {").unwrap();
+        let (kinds, _) = kinds.split_once('}').unwrap();
+        let kinds: Vec<&str> = kinds.split(',').map(str::trim).filter(|k| !k.is_empty()).collect();
+        let listed: Vec<String> = EventKind::ALL.iter().map(|kind| format!("{kind:?}")).collect();
+        assert_eq!(listed, kinds);
+    }
+
+    #[test]
+    fn each_kind_has_a_counter_before_its_first_event() {
+        let audit = Audit::new().unwrap();
+        let families = audit.counts().collect();
+        let metrics = families[0].get_metric();
+        let counted: BTreeSet<&str> =
+            metrics.iter().map(|metric| metric.get_label()[0].value()).collect();
+        assert_eq!(counted, EventKind::ALL.into_iter().map(EventKind::name).collect());
+        let sum: f64 = metrics.iter().map(|metric| metric.get_counter().get_value()).sum();
+        assert_eq!(sum as u64, 0);
     }
 }

@@ -6,6 +6,7 @@ use prometheus::{IntGauge, Registry};
 pub struct Gauges {
     pub outbox_rows: IntGauge,
     pub outbox_age_seconds: IntGauge,
+    pub database_up: IntGauge,
     pub connections: IntGauge,
     pub connections_idle: IntGauge,
     pub log_lines_lost: IntGauge,
@@ -22,6 +23,7 @@ impl Gauges {
         Ok(Self {
             outbox_rows: gauge("outbox_rows", "Rows not yet delivered to the store.")?,
             outbox_age_seconds: gauge("outbox_age_seconds", "Age of the oldest of these rows.")?,
+            database_up: gauge("database_up", "1 if the database answers, else 0.")?,
             connections: gauge("database_connections", "Open connections to the database.")?,
             connections_idle: gauge(
                 "database_connections_idle",

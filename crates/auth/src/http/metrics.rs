@@ -40,20 +40,31 @@ pub async fn metrics(State(state): SharedState) -> Response {
 }
 
 async fn encode(state: &AppState) -> Result<Vec<u8>, Problem> {
-    let backlog = state.db.outbox_backlog().await?;
     let gauges = &state.gauges;
-    gauges.outbox_rows.set(backlog.rows);
-    let now = i64::try_from(now().0).unwrap_or(i64::MAX);
-    let age = backlog.oldest_created_at.map_or(0, |oldest| (now - oldest).max(0));
-    gauges.outbox_age_seconds.set(age);
-    gauges.log_lines_lost.set(i64::try_from(state.log.dropped()).unwrap_or(i64::MAX));
-    state.db.measure_pool(&gauges.connections, &gauges.connections_idle);
-    let mut text = Vec::new();
-    TextEncoder::new()
-        .encode(&state.registry.gather(), &mut text)
-        .map_err(|_| Problem::Internal)?;
     let prefix = &state.sessions.config().store.key_prefix;
     let key = portcullis_core::StoreKeys::new(prefix).metrics();
-    text.extend(edge_metrics::fetch(&state.store, &key).await.into_bytes());
+    // Both may take seconds if they fail, and Prometheus does not wait for long.
+    let (backlog, edge) =
+        tokio::join!(state.db.outbox_backlog(), edge_metrics::fetch(&state.store, &key));
+    let backlog = backlog.map_err(|error| tracing::error!(event = "database_failed", %error)).ok();
+    gauges.database_up.set(i64::from(backlog.is_some()));
+    if let Some(backlog) = &backlog {
+        gauges.outbox_rows.set(backlog.rows);
+        let now = i64::try_from(now().0).unwrap_or(i64::MAX);
+        let age = backlog.oldest_created_at.map_or(0, |oldest| (now - oldest).max(0));
+        gauges.outbox_age_seconds.set(age);
+    }
+    gauges.log_lines_lost.set(i64::try_from(state.log.dropped()).unwrap_or(i64::MAX));
+    state.db.measure_pool(&gauges.connections, &gauges.connections_idle);
+    let mut families = state.registry.gather();
+    if backlog.is_none() {
+        // What the gauges had before is not known to be true any more.
+        families.retain(|family| !family.name().starts_with(OUTBOX_GAUGES));
+    }
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&families, &mut text).map_err(|_| Problem::Internal)?;
+    text.extend(edge.into_bytes());
     Ok(text)
 }
+
+const OUTBOX_GAUGES: &str = "portcullis_auth_outbox_";
