@@ -150,7 +150,7 @@ async fn request_is_explained_without_a_token() {
         for (hash, status, code) in [
             ("none", 404, "policy_unknown"),
             ("forged", 404, "policy_unknown"),
-            (&broken, 409, "policy_unreadable"),
+            (broken.as_str(), 409, "policy_unreadable"),
         ] {
             let path = format!("/console/api/policies/{hash}/explain");
             console.call(&reader, "POST", &path, &question).await.assert(status, code);
