@@ -18,7 +18,7 @@ pub use edges::EdgeReport;
 pub use labels::{label, labelled};
 pub use live::STEP_SECONDS;
 pub use own::OwnCounts;
-pub use policies::LimitSettings;
+pub use policies::{LimitSettings, policy_hash};
 pub use refusals::RecentRefusal;
 pub use service::{Observed, Point, Series, add_all};
 pub use summary::{is_own, refused_by, summary};

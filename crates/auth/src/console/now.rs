@@ -87,9 +87,10 @@ impl Follower {
                 Ok(_) = self.stopping.wait_for(|stopping| *stopping) => return None,
                 () = tokio::time::sleep(CHECK_EACH) => false,
             };
-            let is_active = self.state.sessions.is_active(&self.operator, now()).await;
-            // While the database is down, a session that has ended is not known to have.
-            if is_active == Ok(false) {
+            let check = self.state.sessions.is_active(&self.operator, now());
+            let is_active = tokio::time::timeout(CHECK_EACH, check).await;
+            // While the database does not answer, the session goes on until its latest end.
+            if is_active == Ok(Ok(false)) {
                 return None;
             }
             if has_round {

@@ -6,6 +6,7 @@ use super::state::{ConsoleState, SharedConsole};
 use crate::clock::now;
 use crate::http::{AppState, body};
 use crate::problem::Problem;
+use crate::series::policy_hash;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -189,10 +190,11 @@ fn shown_route(route: &RouteSummary) -> Value {
     })
 }
 
-/// Returns the document of a policy.
+/// Returns the document of a policy. A text with another hash is none.
 async fn document(app: &AppState, hash: &str) -> Result<String, Problem> {
     let reply = read(app, Command::new("GET").arg(store_keys(app).policy(hash))).await?;
     let text = reply.as_text().filter(|text| text.len() <= DOCUMENT_BYTES_MAX);
+    let text = text.filter(|text| policy_hash(text) == hash);
     text.map(str::to_owned).ok_or(Problem::PolicyUnknown)
 }
 

@@ -7,7 +7,7 @@ pub use packed::{Counters, add_counters};
 
 use super::pool::{Db, Purpose, Tx, bounded, to_i64};
 use crate::random::random_id;
-use packed::{Names, Packed};
+use packed::{Names, OTHER, Packed};
 use portcullis_core::UnixSeconds;
 use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,12 +55,12 @@ impl Db {
         let mut tx = self.begin().await?;
         let version = self.lock_series(&mut tx).await?;
         let edges = edges.filter(|edges| edges.version == version);
-        let mut minutes: BTreeMap<u64, Counters> = BTreeMap::new();
+        let mut minutes: BTreeMap<u64, Vec<&Counters>> = BTreeMap::new();
         for (start, counters) in edges.iter().flat_map(|edges| &edges.minutes) {
-            add_counters(minutes.entry(*start).or_default(), counters);
+            minutes.entry(*start).or_default().push(counters);
         }
         if !own.1.is_empty() {
-            add_counters(minutes.entry(own.0).or_default(), own.1);
+            minutes.entry(own.0).or_default().push(own.1);
         }
         self.add_minutes(&mut tx, &minutes, now).await?;
         if let Some(edges) = edges {
@@ -88,7 +88,7 @@ impl Db {
     async fn add_minutes(
         &self,
         tx: &mut Tx,
-        minutes: &BTreeMap<u64, Counters>,
+        minutes: &BTreeMap<u64, Vec<&Counters>>,
         now: UnixSeconds,
     ) -> Result<(), sqlx::Error> {
         let (Some((first, _)), Some((last, _))) =
@@ -99,12 +99,16 @@ impl Db {
         let mut names = self.names(tx).await?;
         let mut stored = self.packed(tx, MINUTE, *first, *last).await?;
         let (mut used, mut rows) = (BTreeSet::new(), Vec::new());
-        for (start, counters) in minutes {
+        for (start, counted) in minutes {
             let mut data = stored.remove(start).unwrap_or_default();
-            let added = names.pack(counters);
-            used.extend(added.ids());
-            data.add(&added, &names);
+            for counters in counted {
+                let added = names.pack(counters);
+                used.extend(added.ids());
+                data.add(&added, &names);
+            }
             data.bound(&mut names);
+            // With the name of the surplus, which no counter has.
+            used.extend(data.ids());
             rows.push((*start, data.text()));
         }
         self.put(tx, MINUTE, &rows).await?;
@@ -237,7 +241,7 @@ impl Db {
     }
 
     /// Deletes one batch of hours that are too old, or the names that only such hours had. Returns
-    /// their number.
+    /// their number. The name of the surplus stays, since sums of any age may use it.
     pub async fn delete_old_series(
         &self,
         now: UnixSeconds,
@@ -256,16 +260,18 @@ impl Db {
         // A name is touched at most a day after its use, and its minutes are kept for a day.
         let unused = to_i64(before.saturating_sub(4 * TOUCH_SECONDS));
         self.count(Purpose::Series);
-        let oldest = sqlx::query("SELECT MIN(used_at) AS oldest FROM series_names");
-        let oldest: Option<i64> =
-            bounded(oldest.fetch_one(&self.readers)).await?.try_get("oldest")?;
+        let oldest =
+            sqlx::query("SELECT MIN(used_at) AS oldest FROM series_names WHERE name <> $1");
+        let oldest = bounded(oldest.bind(OTHER).fetch_one(&self.readers)).await?;
+        let oldest: Option<i64> = oldest.try_get("oldest")?;
         if oldest.is_none_or(|oldest| oldest >= unused) {
             return Ok(0);
         }
         let mut tx = self.begin().await?;
         self.lock_series(&mut tx).await?;
         self.count(Purpose::Series);
-        let delete = sqlx::query("DELETE FROM series_names WHERE used_at < $1").bind(unused);
+        let delete = sqlx::query("DELETE FROM series_names WHERE used_at < $1 AND name <> $2");
+        let delete = delete.bind(unused).bind(OTHER);
         let deleted = delete.execute(&mut *tx).await?.rows_affected();
         tx.commit().await?;
         Ok(deleted)

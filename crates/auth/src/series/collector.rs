@@ -189,10 +189,12 @@ fn since_last(state: &SeriesState, counters: Counters, now: u64) -> Option<EdgeC
     // After a pause of the service, it is unknown in which minutes requests came.
     let parts = (minute.saturating_sub(last) / MINUTE_SECONDS).clamp(1, PARTS_MAX);
     let first = minute.saturating_sub(parts * MINUTE_SECONDS);
-    let counts = spread(&difference(&state.counters, &counters), parts);
+    // Each part has all counters. So a long pause has few parts.
+    let step = if parts > FINE_PARTS_MAX { COARSE_MINUTES } else { 1 };
+    let counts = spread(&difference(&state.counters, &counters), parts.div_ceil(step));
     let minutes = (0..).zip(counts).map(|(place, mut counts)| {
         counts.insert(READINGS.to_owned(), 1);
-        (first + place * MINUTE_SECONDS, counts)
+        (first + place * step * MINUTE_SECONDS, counts)
     });
     let minutes = minutes.collect();
     Some(EdgeCounts { version, counters, minutes })
@@ -225,6 +227,9 @@ fn joined(mut counters: Counters, added: &Counters) -> Counters {
 const MINUTE_SECONDS: u64 = 60;
 /// The most minutes over which counts are spread: less than minutes are kept.
 const PARTS_MAX: u64 = 23 * 60;
+/// The most minutes that each get a part. Of a longer pause, each tenth minute gets one.
+const FINE_PARTS_MAX: u64 = 60;
+const COARSE_MINUTES: u64 = 10;
 /// How far the clocks of two processes may differ.
 const CLOCK_SKEW_SECONDS: u64 = 300;
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -37,8 +37,8 @@ pub struct EdgeReports {
     pub stale: Vec<String>,
 }
 
-/// Reads the fields and values of the hash. A field is stale if its report is old, or can't be
-/// read.
+/// Reads the fields and values of the hash. A field is stale if its report is old, far in the
+/// future, or can't be read.
 pub fn read_reports(fields: &[Reply], now_ms: u64) -> EdgeReports {
     let mut found = EdgeReports::default();
     let many = fields.len() / 2 > MANY;
@@ -50,7 +50,11 @@ pub fn read_reports(fields: &[Reply], now_ms: u64) -> EdgeReports {
             continue;
         };
         let report = text.and_then(|text| read(name, text));
-        match report.filter(|report| report.at_ms.saturating_add(kept_ms) > now_ms) {
+        let kept = report.filter(|report| {
+            let is_future = report.at_ms > now_ms.saturating_add(CLOCK_SKEW_MS);
+            !is_future && report.at_ms.saturating_add(kept_ms) > now_ms
+        });
+        match kept {
             Some(report) => found.reports.push(report),
             None => found.stale.push(name.to_owned()),
         }
@@ -80,6 +84,8 @@ fn read(name: &str, text: &str) -> Option<EdgeReport> {
 const KEPT_MS: u64 = 3_600_000;
 const KEPT_MS_OF_MANY: u64 = 600_000;
 const MANY: usize = 1000;
+/// How far the clock of an isolate may be ahead.
+const CLOCK_SKEW_MS: u64 = 300_000;
 /// How many reports are kept in memory.
 const REPORTS_MAX: usize = 2000;
 /// How many fields are deleted at once.
@@ -130,6 +136,21 @@ mod tests {
         };
         assert_eq!(found.reports[0], expect);
         assert_eq!(found.reports[1].name, "AMS/a");
+    }
+
+    /// It would stay the newest one for as long as its clock is ahead.
+    #[test]
+    fn report_from_the_future_is_stale() {
+        let now_ms = 1_800_000_000_000;
+        let at = |at_ms: u64| format!(r#"{{"at":{at_ms}}}"#);
+        let fields = hash(&[
+            ("AMS/ahead", at(now_ms + 300_000)),
+            ("AMS/far", at(now_ms + 300_001)),
+            ("AMS/max", at(u64::MAX)),
+        ]);
+        let found = read_reports(&fields, now_ms);
+        assert_eq!(found.stale, ["AMS/far", "AMS/max"]);
+        assert_eq!(found.reports[0].name, "AMS/ahead");
     }
 
     #[test]

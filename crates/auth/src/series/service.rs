@@ -3,7 +3,7 @@
 use super::edges::EdgeReport;
 use super::live::Live;
 use super::own::OwnCounts;
-use super::policies::{LimitSettings, limits_of};
+use super::policies::{LimitSettings, limits_of, policy_hash};
 use super::refusals::{ENTRIES_MAX, RecentRefusal, read_ring};
 use crate::db::{Counters, Db, add_counters};
 use crate::store::{Store, StoreError};
@@ -133,7 +133,8 @@ impl Series {
         }
     }
 
-    /// Returns the policy with a hash as the edges report it; `None` if the store does not have it.
+    /// Returns the policy with a hash as the edges report it; `None` if the store does not have it,
+    /// or has a text with another hash.
     pub async fn policy(&self, hash: &str) -> Result<Option<Arc<Value>>, StoreError> {
         let known = locked(&self.policies).iter().find(|(own, _)| own == hash).cloned();
         if let Some((_, policy)) = known {
@@ -147,6 +148,9 @@ impl Series {
                 _ => Ok(None),
             };
         };
+        if policy_hash(policy) != hash {
+            return Ok(None);
+        }
         let policy: Value = serde_json::from_str(policy).map_err(|_| StoreError::BadResponse)?;
         let policy = Arc::new(policy);
         let mut policies = locked(&self.policies);

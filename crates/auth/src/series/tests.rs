@@ -2,7 +2,7 @@
 
 use super::collector::Readings;
 use super::testing::{MemoryStore, State};
-use super::{OwnCounts, Point, READINGS, Series};
+use super::{OwnCounts, Point, READINGS, Series, policy_hash};
 use crate::db::{AuditedChange, RevokedToken};
 use crate::outbox::DeliveryTimes;
 use crate::testing::{T, TestService, on_each_database};
@@ -170,12 +170,14 @@ async fn counts_after_an_outage_are_spread() {
             assert_eq!(process.minutes("a{}").await, [(0, 1), (1, 3), (2, 3), (3, 3)]);
             // Another process goes on where this one ended, after two days.
             let mut next = Process::new(&service, &url);
-            store.count("a{}", 2 * 1380);
+            store.count("a{}", 2 * 138);
             next.round(START + 240 + 2 * 86_400).await;
             let after = next.minutes("a{}").await;
-            assert_eq!(after.len(), 4 + 1380);
-            assert_eq!(after.last(), Some(&(4 + 2 * 1440 - 1, 2)));
-            assert_eq!(after.iter().map(|(_, count)| count).sum::<u64>(), 10 + 2 * 1380);
+            assert_eq!(after.len(), 4 + 138, "each tenth minute of a long outage");
+            let end = 4 + 2 * 1440;
+            assert_eq!((after[4], after[5]), ((end - 1380, 2), (end - 1370, 2)));
+            assert_eq!(after.last(), Some(&(end - 10, 2)));
+            assert_eq!(after.iter().map(|(_, count)| count).sum::<u64>(), 10 + 2 * 138);
         },
     )
     .await;
@@ -240,13 +242,16 @@ async fn ring_and_policies_are_read_once() {
         async |service: TestService| {
             store.set(|state| *state = State::default());
             let policy = json!({"limits": [{"name": "api", "quota": 5, "by": "subject"}]});
+            let policy = policy.to_string();
+            let own_hash = policy_hash(&policy);
             store.set(|state| {
                 state.ring = vec![r#"{"at":5,"id":"r1","code":"x"}"#.to_owned()];
-                state.values.insert("pc:policy:h".to_owned(), policy.to_string());
+                state.values.insert(format!("pc:policy:{own_hash}"), policy.clone());
+                state.values.insert("pc:policy:forged".to_owned(), policy.clone());
             });
             let mut process = Process::new(&service, &url);
             assert_eq!(process.series.limits().await.unwrap(), None);
-            store.report("AMS/a", json!({"at": START * 1000, "policy": "h"}));
+            store.report("AMS/a", json!({"at": START * 1000, "policy": own_hash}));
             process.round(START).await;
             let queries = || store.0.lock().unwrap().queries;
             let before = queries();
@@ -255,10 +260,11 @@ async fn ring_and_policies_are_read_once() {
             assert_eq!(asked.0.unwrap()[0].id, "r1");
             assert_eq!(asked.1.unwrap().len(), 1);
             let (hash, limits) = asked.2.unwrap().unwrap();
-            assert_eq!((hash.as_str(), limits[0].name.as_str()), ("h", "api"));
+            assert_eq!((&hash, limits[0].name.as_str()), (&own_hash, "api"));
             assert!(own.limits().await.unwrap().is_some());
             assert_eq!(queries() - before, 2);
             assert_eq!(own.policy("other").await.unwrap(), None);
+            assert_eq!(own.policy("forged").await.unwrap(), None, "its text has another hash");
             store.set(|state| state.is_down = true);
             assert!(own.policy("other").await.is_err());
         },

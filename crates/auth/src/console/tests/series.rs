@@ -4,7 +4,7 @@ use super::harness::TestConsole;
 use crate::clock::now;
 use crate::db::Counters;
 use crate::series::testing::{MemoryStore, State};
-use crate::series::{READINGS, Readings};
+use crate::series::{READINGS, Readings, policy_hash};
 use crate::testing::{TestService, on_each_database};
 use axum::body::Body;
 use axum::http::{Request, header};
@@ -139,6 +139,8 @@ async fn refusals_and_limits_come_from_series_and_ring() {
             let policy = json!({"limits": [{"name": "api", "quota": 5, "window_seconds": 60,
                                             "by": "client", "overrides": true}],
                                 "routes": [{"name": "a", "limits": ["api"]}]});
+            let policy = policy.to_string();
+            let hash = policy_hash(&policy);
             store.set(|state| {
                 *state = State::default();
                 state.ring = vec![
@@ -146,9 +148,9 @@ async fn refusals_and_limits_come_from_series_and_ring() {
                     entry("r2", Some("c2"), "token_expired", 1),
                     entry("r3", None, "rate_limited", 1),
                 ];
-                state.values.insert("pc:policy:h".into(), policy.to_string());
+                state.values.insert(format!("pc:policy:{hash}"), policy.clone());
             });
-            store.report("AMS/a", json!({"at": at_ms, "policy": "h"}));
+            store.report("AMS/a", json!({"at": at_ms, "policy": hash}));
             let console = TestConsole::open(service);
             let reader = console.browser("reader", "console:read").await;
             console.state.app.series.round(&mut Readings::default(), now()).await;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 pub type Counters = BTreeMap<String, u64>;
 
 /// The name under which a row has the sum of what was too much for it.
-const OTHER: &str = "other";
+pub const OTHER: &str = "other";
 
 /// Adds counts to others. Of a maximum, the larger one stays.
 pub fn add_counters(sum: &mut Counters, added: &Counters) {

@@ -189,6 +189,35 @@ async fn old_hours_and_the_names_that_only_they_had_are_deleted() {
     .await;
 }
 
+/// The surplus of a row has a name that no counter has.
+#[tokio::test]
+async fn name_of_the_surplus_is_in_use_and_never_deleted() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let (db, day) = (&service.db, 86_400);
+            let many: Counters = (0..2100).map(|n| (format!("n{n}{{}}"), n + 1)).collect();
+            let hour = T.0 - T.0 % 3600;
+            let at = |days: u64| UnixSeconds(hour + days * day);
+            for days in [0, 2] {
+                db.add_series(None, (at(days).0, &many), at(days)).await.unwrap();
+            }
+            let used_at = "SELECT used_at FROM series_names WHERE name = 'other'";
+            let used_at = db.query_number(used_at).await.unwrap();
+            assert_eq!(used_at.unsigned_abs(), at(2).0);
+            while db.roll_up_series(at(200)).await.unwrap() > 0 {}
+            while db.delete_old_series(at(200), 90 * day).await.unwrap() > 0 {}
+            assert_eq!(db.query_number("SELECT COUNT(*) FROM series_names").await.unwrap(), 1);
+            db.add_series(None, (at(200).0, &many), at(200)).await.unwrap();
+            let found = steps(db, at(200).0, at(201).0, 60).await;
+            // The smallest 101 counts.
+            assert_eq!(found[0].1.get(packed::OTHER), Some(&(101 * 102 / 2)));
+            assert_eq!(found[0].1.values().sum::<u64>(), many.values().sum::<u64>());
+        },
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn steps_begin_where_the_range_does() {
     on_each_database(

@@ -1,6 +1,7 @@
 //! The policies of the edge, and explanations.
 
 use super::{get, on_each};
+use crate::series::policy_hash;
 use serde_json::{Value, json};
 
 /// Returns a policy document, as an edge reports it.
@@ -18,6 +19,13 @@ fn document() -> Value {
     })
 }
 
+/// The hash of the document, and that of a text that is no policy.
+fn hashes() -> [String; 2] {
+    [document().to_string(), BROKEN.to_owned()].map(|text| policy_hash(&text))
+}
+
+const BROKEN: &str = "{\"routes\":1}";
+
 fn edge(at: u64, policy: &str) -> String {
     json!({ "at": at, "policy": policy, "colo": "AMS", "version": "0.1.0" }).to_string()
 }
@@ -25,6 +33,7 @@ fn edge(at: u64, policy: &str) -> String {
 #[tokio::test]
 async fn policies_of_edges_are_listed_and_shown() {
     on_each(async |console, browser, store| {
+        let [hash, broken] = hashes();
         assert_eq!(get(&console, &browser, "/policies").await["items"], json!([]));
         store.set(
             "pc:edges",
@@ -32,28 +41,29 @@ async fn policies_of_edges_are_listed_and_shown() {
                 "AMS/a",
                 edge(5, "old"),
                 "AMS/b",
-                edge(9, "hash-1"),
+                edge(9, &hash),
                 "AMS/c",
-                edge(7, "hash-1"),
+                edge(7, &hash),
                 "AMS/bad",
                 "{",
                 "AMS/path",
                 edge(9, "../x"),
             ]),
         );
-        store.set("pc:policy:hash-1", document().to_string().into());
-        store.set("pc:policy:broken", "{\"routes\":1}".into());
+        store.set(&format!("pc:policy:{hash}"), document().to_string().into());
+        store.set(&format!("pc:policy:{broken}"), BROKEN.into());
+        store.set("pc:policy:forged", document().to_string().into());
         let listed = get(&console, &browser, "/policies").await;
         let edge = |name: &str, at: u64| json!({ "name": name, "colo": "AMS", "at_ms": at });
         assert_eq!(
             listed["items"],
             json!([
-                { "hash": "hash-1", "edges": [edge("AMS/b", 9), edge("AMS/c", 7)],
+                { "hash": hash, "edges": [edge("AMS/b", 9), edge("AMS/c", 7)],
                   "edge_count": 2, "routes": 2 },
                 { "hash": "old", "edges": [edge("AMS/a", 5)], "edge_count": 1, "routes": null },
             ])
         );
-        let policy = get(&console, &browser, "/policies/hash-1").await;
+        let policy = get(&console, &browser, &format!("/policies/{hash}")).await;
         assert_eq!(policy["document"], document());
         assert_eq!(
             policy["routes"],
@@ -66,11 +76,16 @@ async fn policies_of_edges_are_listed_and_shown() {
                   "upstream": "https://upstream.example" },
             ])
         );
-        assert_eq!(get(&console, &browser, "/policies/broken").await["routes"], Value::Null);
+        let unread = get(&console, &browser, &format!("/policies/{broken}")).await;
+        assert_eq!(unread["routes"], Value::Null);
+        // The text under this name has another hash.
+        console.get(&browser, "/console/api/policies/forged").await.assert(404, "policy_unknown");
         console.get(&browser, "/console/api/policies/none").await.assert(404, "policy_unknown");
         console.get(&browser, "/console/api/policies/a%3Ab").await.assert(404, "policy_unknown");
-        store.set("pc:policy:large", "x".repeat(300_000).into());
-        console.get(&browser, "/console/api/policies/large").await.assert(404, "policy_unknown");
+        let large = "x".repeat(300_000);
+        let path = format!("/console/api/policies/{}", policy_hash(&large));
+        store.set(&format!("pc:policy:{}", policy_hash(&large)), large.into());
+        console.get(&browser, &path).await.assert(404, "policy_unknown");
         store.set_down(true);
         console.get(&browser, "/console/api/policies").await.assert(503, "store_unavailable");
     })
@@ -80,11 +95,13 @@ async fn policies_of_edges_are_listed_and_shown() {
 #[tokio::test]
 async fn request_is_explained_without_a_token() {
     on_each(async |console, _, store| {
-        store.set("pc:policy:hash-1", document().to_string().into());
-        store.set("pc:policy:broken", "{\"routes\":1}".into());
+        let [hash, broken] = hashes();
+        store.set(&format!("pc:policy:{hash}"), document().to_string().into());
+        store.set(&format!("pc:policy:{broken}"), BROKEN.into());
+        store.set("pc:policy:forged", document().to_string().into());
         let reader = console.browser("reader", "console:read").await;
-        let path = "/console/api/policies/hash-1/explain";
-        let ask = async |question: Value| console.call(&reader, "POST", path, &question).await;
+        let path = format!("/console/api/policies/{hash}/explain");
+        let ask = async |question: Value| console.call(&reader, "POST", &path, &question).await;
         let question = json!({ "method": "GET", "target": "/api/x?a=1",
             "headers": [["X-A", "b"]], "claims": { "scope": "read" } });
         let explained = ask(question.clone()).await;
@@ -130,15 +147,17 @@ async fn request_is_explained_without_a_token() {
         let mut large = question.clone();
         large["target"] = format!("/{}", "a".repeat(20_000)).into();
         ask(large).await.assert(413, "body_too_large");
-        for (hash, status, code) in
-            [("none", 404, "policy_unknown"), ("broken", 409, "policy_unreadable")]
-        {
+        for (hash, status, code) in [
+            ("none", 404, "policy_unknown"),
+            ("forged", 404, "policy_unknown"),
+            (broken.as_str(), 409, "policy_unreadable"),
+        ] {
             let path = format!("/console/api/policies/{hash}/explain");
             console.call(&reader, "POST", &path, &question).await.assert(status, code);
         }
         let mut foreign = reader.clone();
         foreign.csrf = "x".into();
-        console.call(&foreign, "POST", path, &question).await.assert(403, "csrf_invalid");
+        console.call(&foreign, "POST", &path, &question).await.assert(403, "csrf_invalid");
         assert!(
             !store.has_seen("EVALSHA") && !store.has_seen("MGET"),
             "it asks no store of requests"
@@ -158,11 +177,11 @@ async fn explanation_of_the_largest_policy_is_soon_there() {
         large["routes"] = routes.into();
         let text = large.to_string();
         assert!((150_000..262_144).contains(&text.len()), "{}", text.len());
-        store.set("pc:policy:large", text.into());
+        let path = format!("/console/api/policies/{}/explain", policy_hash(&text));
+        store.set(&format!("pc:policy:{}", policy_hash(&text)), text.into());
         let question = json!({ "method": "GET", "target": "/4499/x" });
         let begun = std::time::Instant::now();
-        let path = "/console/api/policies/large/explain";
-        console.call(&browser, "POST", path, &question).await.assert(200, "");
+        console.call(&browser, "POST", &path, &question).await.assert(200, "");
         let took = begun.elapsed().as_millis();
         assert!(took < 8000, "{took} ms");
     })
