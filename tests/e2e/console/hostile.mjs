@@ -17,7 +17,7 @@ export default async function hostile(harness) {
     return reply;
   };
   const { id: key } = await made('/keys', { owner: `user:${user}`, name: HOSTILE, metadata: { [HOSTILE]: HOSTILE } });
-  const { client_id: client } = await made('/clients', { name: HOSTILE, plan: HOSTILE, claims: { [HOSTILE]: HOSTILE } });
+  const { client_id: client } = await made('/clients', { name: HOSTILE, plan: HOSTILE, claims: { note: HOSTILE } });
   await made('/blocks', { client: HOSTILE, seconds: 600 });
   await ask(facts, `/api/${encodeURIComponent(HOSTILE)}?${encodeURIComponent(HOSTILE)}`, { headers: { 'user-agent': HOSTILE, 'x-request-id': 'x' } });
   await ask(facts, '/auth/login', {

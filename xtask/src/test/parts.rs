@@ -81,7 +81,7 @@ pub fn unit(report: &mut Report) -> Result<()> {
     let (mut servers, folder) = (stack::Servers::default(), postgres::folder());
     let log = |name: &str| at("target/log").join(format!("{name}.log"));
     let outcome = postgres::start(&folder, log, &mut servers).and_then(|()| {
-        let mut test = cargo(&["test", "--workspace", "--exclude", "portcullis-e2e"]);
+        let mut test = cargo(&["test", "--workspace", "--exclude", "portcullis-e2e", "--no-fail-fast"]);
         test.env("PORTCULLIS_TEST_POSTGRES", postgres::url(&folder));
         report.check("unit tests", test)
     });
@@ -172,7 +172,8 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
             }
         }
     }
-    let mut wanted = only.map_or(vec!["--skip", SOAK, "--skip", FAULTS], |only| vec![only]);
+    let others = vec!["--skip", SOAK, "--skip", FAULTS, "--skip", CONSOLE];
+    let mut wanted = only.map_or(others, |only| vec![only]);
     if only.is_none() && !effort.is_long {
         wanted.extend(["--skip", WAITS_A_MINUTE, "--skip", COMPILES_TWO_MINUTES]);
     }
@@ -195,6 +196,9 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
             alone(if names.is_empty() { &wanted } else { names }, store)
         })?;
     }
+    report.check_timed("console", |names| {
+        alone(if names.is_empty() { &[CONSOLE] } else { names }, "redis")
+    })?;
     report.check("soak", alone(&["--nocapture", "--exact", SOAK], "redis"))?;
     report.begin("e2e on memcached");
     let mut wanted = ON_MEMCACHED.to_vec();
@@ -224,6 +228,9 @@ const WAITS_A_MINUTE: &str = "resilience::eviction::evicted_marker_is_restored";
 /// The tests that compare what clients see under each fault with what the documentation says.
 const FAULTS: &str = "resilience::faults::";
 const FAULTS_OF_STORE: &str = "resilience::faults::store::";
+
+/// The tests of the console in a browser, which measure how soon it responds.
+const CONSOLE: &str = "console::console_";
 
 /// The test that runs programs of the version before this one next to its own.
 const WITH_PREVIOUS: &str = "resilience::neighbours::previous_version_works_with_this_one";

@@ -22,8 +22,9 @@ async fn project_runs_and_deploys_without_cargo() {
         "gateway-port",
         "gateway-admin-port",
         "redis-port",
+        "console-port",
     ];
-    let ports = free_ports::<7>();
+    let ports = free_ports::<8>();
     let mut dev = project.command("npx", &["--offline", "portcullis", "dev"]);
     dev.args(flags.iter().zip(ports).map(|(flag, port)| format!("--{flag}={port}")));
     let process = Process::start(&mut dev, project.path("dev.log"));

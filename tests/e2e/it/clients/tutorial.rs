@@ -87,7 +87,7 @@ fn steps(page: &str) -> Vec<Step> {
 struct Dev(Child, std::path::PathBuf);
 
 impl Dev {
-    fn start(folder: &Path, ports: &[u16; 7]) -> Self {
+    fn start(folder: &Path, ports: &[u16; 8]) -> Self {
         let flags = [
             "--port",
             "--gateway-port",
@@ -96,6 +96,7 @@ impl Dev {
             "--auth-admin-port",
             "--redis-port",
             "--upstream-port",
+            "--console-port",
         ];
         let log = folder.join("dev.log");
         let output = std::fs::File::create(&log).unwrap();
