@@ -44,7 +44,7 @@ fn failed_probe_opens_no_breaker() {
     assert_eq!(down["store"]["breaker"], "closed", "{down}");
     // The breaker would open at the first failure. That request tells how the store is, too.
     assert_eq!(begin(&isolate, 5, "/limited"), Next::Store);
-    assert_eq!(store_replies(&isolate, 5, &[json!([1, 0, 0, 0])]), Next::Upstream);
+    assert_eq!(store_replies(&isolate, 5, &[Value::Null, json!([1, 0, 0, 0])]), Next::Upstream);
     assert_eq!(health(6)["store"]["state"], "up");
 }
 

@@ -81,7 +81,8 @@ pub fn unit(report: &mut Report) -> Result<()> {
     let (mut servers, folder) = (stack::Servers::default(), postgres::folder());
     let log = |name: &str| at("target/log").join(format!("{name}.log"));
     let outcome = postgres::start(&folder, log, &mut servers).and_then(|()| {
-        let mut test = cargo(&["test", "--workspace", "--exclude", "portcullis-e2e", "--no-fail-fast"]);
+        let mut test =
+            cargo(&["test", "--workspace", "--exclude", "portcullis-e2e", "--no-fail-fast"]);
         test.env("PORTCULLIS_TEST_POSTGRES", postgres::url(&folder));
         report.check("unit tests", test)
     });

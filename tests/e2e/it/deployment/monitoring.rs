@@ -106,7 +106,10 @@ fn rules_and_dashboard_name_only_metrics_of_the_reference() {
 /// A Prometheus with the example's configuration, before a running system with some traffic.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_panel_has_data_of_a_running_system() {
-    let vars = json!({ "metrics.interval_seconds": 1, "usage.flush_seconds": 1 });
+    let vars = json!({
+        "metrics.interval_seconds": 1, "usage.flush_seconds": 1,
+        "revocation.delay_seconds_max": 5,
+    });
     let start = move || Stack::start(&["--engine", "workerd"], Some(vars));
     let stack = tokio::task::spawn_blocking(start).await.unwrap();
     let folder = Folder::new();

@@ -37,8 +37,8 @@ async fn login_is_one_trace_through_both_servers_and_has_no_secret() {
     let spans = collector
         .trace(TRACE, |spans| {
             !named(spans, auth, "POST /auth/login").is_empty()
-                && named(spans, gateway, "POST pipeline").len() >= 2
-                && named(spans, gateway, "redis").len() >= 2
+                && !named(spans, gateway, "POST pipeline").is_empty()
+                && !named(spans, gateway, "redis").is_empty()
         })
         .await;
     let [request] = named(&spans, auth, "POST /auth/login")[..] else { panic!("{spans:?}") };
