@@ -42,8 +42,8 @@ impl Counters {
         }
     }
 
-    /// Adds to counters of which none makes sense without the others: to all of them, or to none if
-    /// they have no room.
+    /// Adds to counters of which none makes sense without the others: to all of them. If they
+    /// have no room, adds to no counter.
     fn add_together(&self, fields: Vec<(String, u64)>) {
         let mut counts = self.counts.borrow_mut();
         let new = fields.iter().filter(|(field, _)| !counts.contains_key(field)).count();

@@ -130,7 +130,7 @@ async function quotas(desk, facts) {
   const button = desk.page.locator('main tr', { hasText: 'limited' }).getByRole('button', { name: /quota/i }).first();
   await button.waitFor({ timeout: 60_000 });
   stored(await desk.act(button, 'ticket 10', { fields: { part0: await userId(desk, anna.username), quota: 50 } }));
-  // The isolate knows that the caller is over the limit, and asks the store again after Retry-After.
+  // The isolate knows that the caller is over the limit, and asks again after Retry-After.
   const becomes = (expected) => until(
     async () => (await ask(facts, LIMITED, { token: access })).status === expected, `${expected} at the limit`, 70,
   );

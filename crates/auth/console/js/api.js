@@ -62,7 +62,7 @@ async function problemOf(response) {
 async function request(method, path, { params, body, signal, background } = {}) {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   const headers = { accept: 'application/json' };
-  // A page that nobody attends must not keep the session alive.
+  // An unattended page must not keep the session alive.
   if (background) headers['x-background'] = '1';
   if (method !== 'GET') {
     headers['content-type'] = 'application/json';
@@ -108,8 +108,8 @@ async function read(response, signal) {
 }
 
 /**
- * Fetches JSON: `get('/users', { q: 'ann' })`. With `background: true` among the options it is no
- * use of the session.
+ * Fetches JSON: `get('/users', { q: 'ann' })`. With `background: true` among the options it
+ * does not count as use of the session.
  */
 export const get = (path, params, options) => request('GET', path, { ...options, params });
 
@@ -145,8 +145,8 @@ export async function logOut() {
 
 /**
  * Fetches JSON for a component: `{ data, error, loading, reload, poll }`. While parameters change,
- * `data` stays what it was. A `path` of `null` fetches nothing. `poll` is `reload` for timers: it is
- * no use of the session.
+ * `data` stays what it was. A `path` of `null` fetches nothing. `poll` is `reload` for timers,
+ * and does not count as use of the session.
  */
 export function useApi(path, params = {}) {
   const key = path === null ? null : apiUrl(path, params);

@@ -69,8 +69,8 @@ impl ConsoleSessions {
         }
     }
 
-    /// Returns the operator of a request with this cookie. If it `is_use`, notes that the session is
-    /// in use.
+    /// Returns the operator of a request with this cookie. If it `is_use`, notes that the session
+    /// is in use.
     ///
     /// # Errors
     ///

@@ -35,7 +35,7 @@ async fn usage(State(state): SharedConsole, RawQuery(text): RawQuery) -> Result<
     let read = move |after: Option<Vec<UsageValue>>| {
         let (app, mut question, is_first) = (Arc::clone(&app), question.clone(), after.is_none());
         question.query.after = after.or(question.query.after);
-        // The client's limit is that of a page. Each part sums up all rows anew.
+        // The client's limit is that of a page. Each part sums up all rows again.
         question.query.limit = USAGE_PAGE_MAX;
         async move {
             let page = usage_page(&app, question.query.clone()).await?;

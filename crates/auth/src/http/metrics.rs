@@ -59,7 +59,7 @@ async fn encode(state: &AppState) -> Result<Vec<u8>, Problem> {
     let mut families = state.registry.gather();
     if backlog.is_none() {
         // What the gauges had before is not known to be true any more.
-        families.retain(|family| !family.name().starts_with(OUTBOX_GAUGES));
+        families.retain(|family| !OUTBOX_GAUGES.contains(&family.name()));
     }
     let mut text = Vec::new();
     TextEncoder::new().encode(&families, &mut text).map_err(|_| Problem::Internal)?;
@@ -67,4 +67,5 @@ async fn encode(state: &AppState) -> Result<Vec<u8>, Problem> {
     Ok(text)
 }
 
-const OUTBOX_GAUGES: &str = "portcullis_auth_outbox_";
+const OUTBOX_GAUGES: [&str; 2] =
+    ["portcullis_auth_outbox_age_seconds", "portcullis_auth_outbox_rows"];

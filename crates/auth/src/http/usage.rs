@@ -64,7 +64,7 @@ pub async fn usage(
 pub async fn usage_page(state: &Arc<AppState>, query: UsageQuery) -> Result<UsagePage, Problem> {
     let app = Arc::clone(state);
     let work = async move {
-        // More of them would wait for a connection anyway, and some of those in vain.
+        // More of them would wait for a connection anyway, and some without success.
         let _permit = QUERIES.acquire().await.map_err(|_| Problem::Internal)?;
         Ok(app.db.usage(&query).await?)
     };

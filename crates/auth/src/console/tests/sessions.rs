@@ -60,7 +60,7 @@ async fn sessions_end_by_age_and_by_idleness() {
             let age = || format!("SELECT {} - seen_at FROM console_sessions", now().0);
             assert!(console.sql(&age()).await >= 30);
             set("seen_at", -800).await;
-            // Neither a poll nor the stream is a use. The stream's query is refused after the checks.
+            // Neither a poll nor the stream is a use. The stream's query is refused afterwards.
             for (path, value, status) in [("session", "1", 200), ("now/events?x=1", "0", 400)] {
                 let poll = Request::get(format!("/console/api/{path}"))
                     .header("cookie", &browser.cookie)

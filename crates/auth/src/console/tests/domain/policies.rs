@@ -19,7 +19,7 @@ fn document() -> Value {
     })
 }
 
-/// The hash of the document, and that of a text that is no policy.
+/// The hash of the document, and that of a text that is not a policy.
 fn hashes() -> [String; 2] {
     [document().to_string(), BROKEN.to_owned()].map(|text| policy_hash(&text))
 }
