@@ -31,6 +31,8 @@ mod write_rates;
 pub use client_info::ClientInfoReader;
 #[cfg(test)]
 pub use gauges::Gauges;
+pub use keys::RollBody;
+pub use limits::{CreditsBody, QuotaBody};
 pub use server::serve;
 pub use state::AppState;
 pub use usage::usage_page;

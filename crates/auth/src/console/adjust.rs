@@ -10,6 +10,7 @@ use crate::adjustments::{
 use crate::audit::ClientInfo;
 use crate::clock::now;
 use crate::http::query::Query;
+use crate::http::{CreditsBody, QuotaBody};
 use crate::problem::Problem;
 use axum::Router;
 use axum::extract::{RawQuery, State};
@@ -30,31 +31,10 @@ pub fn routes() -> Router<Arc<ConsoleState>> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct QuotaBody {
-    limit: String,
-    by: Vec<CallerPart>,
-    issuer: Option<String>,
-    quota: u64,
-    seconds: Option<u64>,
-    until: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct CallerBody {
     limit: String,
     by: Vec<CallerPart>,
     issuer: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CreditsBody {
-    limit: String,
-    by: Vec<CallerPart>,
-    issuer: Option<String>,
-    credits: i64,
-    id: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -8,6 +8,7 @@ use crate::clock::now;
 use crate::db::ListPlace;
 use crate::directory::GRACE_SECONDS;
 use crate::directory::clients::NewClient;
+use crate::http::RollBody;
 use crate::http::query::Query;
 use crate::outbox::Delivery;
 use crate::problem::Problem;
@@ -16,7 +17,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -85,12 +85,6 @@ async fn change(
         async move { directory(&app, &action.client).change_client(&id, &action.body).await };
     let (client, delivery) = state.app.run("console_client_changed", work).await?;
     Ok(acted(client.shown(), delivery, StatusCode::OK))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RollBody {
-    grace_seconds: Option<u64>,
 }
 
 /// Gives a client a new secret. The response is the only one that shows it.

@@ -80,7 +80,8 @@ fn need_of(request: &Request) -> Need {
 }
 
 /// Returns whether a page sends a request without its operator: a poll, or the stream, which
-/// browsers open again by themselves. Such a request must not keep the session of an unattended page alive.
+/// browsers open again by themselves. Such a request must not keep the session of an unattended
+/// page alive.
 fn is_background(request: &Request) -> bool {
     request.headers().get(BACKGROUND_HEADER).is_some_and(|value| value == "1")
         || request.uri().path() == "/now/events"

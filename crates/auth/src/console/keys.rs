@@ -6,6 +6,7 @@ use super::state::{ConsoleState, SharedConsole};
 use crate::api_keys::{GRACE_SECONDS_DEFAULT, KeyList, Manager, SpecPatch, issued_view, key_view};
 use crate::clock::now;
 use crate::db::Owner;
+use crate::http::RollBody;
 use crate::http::query::Query;
 use crate::problem::Problem;
 use axum::extract::{RawQuery, State};
@@ -13,7 +14,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -95,12 +95,6 @@ async fn change(
     };
     let (key, delivery) = state.app.run("console_key_changed", work).await?;
     Ok(acted(key, delivery, StatusCode::OK))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RollBody {
-    grace_seconds: Option<u64>,
 }
 
 /// Replaces a key's secret. The response is the only one that shows the new one.

@@ -2,6 +2,7 @@
 
 use super::body;
 use super::caller::Caller;
+use super::keys::RollBody;
 use super::query::Query;
 use super::response::{changed_response, created_response, no_store, revocation_response};
 use super::state::{AppState, SharedState};
@@ -97,11 +98,6 @@ pub async fn roll(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    #[derive(Default, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct RollBody {
-        grace_seconds: Option<u64>,
-    }
     caller.require(SCOPE)?;
     let id = client_id(id)?;
     let RollBody { grace_seconds } = body::optional_json(&headers, body).await?;

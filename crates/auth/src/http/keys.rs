@@ -22,10 +22,11 @@ use std::sync::Arc;
 
 type Id = Result<Path<String>, PathRejection>;
 
+/// The body that replaces the secret of a key or a client.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RollBody {
-    grace_seconds: Option<u64>,
+pub struct RollBody {
+    pub grace_seconds: Option<u64>,
 }
 
 /// Creates a key. The response is the only one that shows it.

@@ -16,25 +16,27 @@ use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
 
+/// The body that sets a caller's quota.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct QuotaBody {
-    limit: String,
-    by: Vec<CallerPart>,
-    issuer: Option<String>,
-    quota: u64,
-    seconds: Option<u64>,
-    until: Option<u64>,
+pub struct QuotaBody {
+    pub limit: String,
+    pub by: Vec<CallerPart>,
+    pub issuer: Option<String>,
+    pub quota: u64,
+    pub seconds: Option<u64>,
+    pub until: Option<u64>,
 }
 
+/// The body that adds credits to a caller's.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CreditsBody {
-    limit: String,
-    by: Vec<CallerPart>,
-    issuer: Option<String>,
-    credits: i64,
-    id: Option<String>,
+pub struct CreditsBody {
+    pub limit: String,
+    pub by: Vec<CallerPart>,
+    pub issuer: Option<String>,
+    pub credits: i64,
+    pub id: Option<String>,
 }
 
 /// The caller that a query names. `name` is the limit's, because `limit` is the length of a list.

@@ -35,7 +35,7 @@ pub fn limits_of(document: &Value) -> Vec<LimitSettings> {
         .iter()
         .filter_map(|limit| Some(read(limit["name"].as_str()?, limit)))
         .collect();
-    for route in list(&document["routes"]) {
+    for route in &list(&document["routes"]) {
         let Some(name) = route["name"].as_str() else { continue };
         let named = [&route["limits"], &route["anonymous_limits"]];
         let named: Vec<String> = named.into_iter().flat_map(texts).collect();

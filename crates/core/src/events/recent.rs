@@ -5,7 +5,7 @@ use crate::token_hash::TokenHash;
 
 /// The recent events of an isolate, with the time of each first arrival.
 ///
-/// A repeated event is written again at most once a second, so that a store that lost its markers
+/// A repeated event is written again at most once a minute, so that a store that lost its markers
 /// gets them back. Other repetitions cost the store nothing.
 #[derive(Debug, Default)]
 pub struct RecentEvents(Vec<Recent>);
@@ -23,7 +23,7 @@ struct Recent {
 pub enum EventArrival {
     /// The isolate does not know the event.
     New,
-    /// The store confirmed its markers within this second.
+    /// The store confirmed its markers within the last minute.
     Written,
     /// The store confirmed its markers some time ago, and may have lost them since.
     Repeated {
@@ -37,7 +37,10 @@ impl RecentEvents {
     pub fn arrival(&self, id: TokenHash, now: UnixSeconds) -> EventArrival {
         match self.0.iter().find(|recent| recent.id == id) {
             None => EventArrival::New,
-            Some(recent) if recent.written_at == now => EventArrival::Written,
+            // A clock that went back tells nothing.
+            Some(recent) if now.0.abs_diff(recent.written_at.0) < PAUSE_SECONDS => {
+                EventArrival::Written
+            }
             Some(recent) => EventArrival::Repeated { first: recent.first },
         }
     }
@@ -57,6 +60,9 @@ impl RecentEvents {
     }
 }
 
+/// The time after which a repeated event is written again. A flood of captured events would
+/// otherwise cost the store commands each second.
+const PAUSE_SECONDS: u64 = 60;
 /// How many events an isolate remembers.
 const RECENT_MAX: usize = 256;
 
@@ -71,18 +77,22 @@ mod tests {
     }
 
     #[test]
-    fn repeated_event_is_written_again_once_a_second_with_its_first_arrival() {
+    fn repeated_event_is_written_again_once_a_minute_with_its_first_arrival() {
         let (mut recent, at) =
             (RecentEvents::default(), |seconds: u64| UnixSeconds(1000 + seconds));
         assert_eq!(recent.arrival(id(1), at(0)), EventArrival::New);
         recent.record(id(1), at(0), at(0));
-        assert_eq!(recent.arrival(id(1), at(0)), EventArrival::Written);
-        assert_eq!(recent.arrival(id(1), at(1)), EventArrival::Repeated { first: at(0) });
+        for written in [0, 1, PAUSE_SECONDS - 1] {
+            assert_eq!(recent.arrival(id(1), at(written)), EventArrival::Written);
+        }
+        let later = at(PAUSE_SECONDS);
+        assert_eq!(recent.arrival(id(1), later), EventArrival::Repeated { first: at(0) });
         // Not recorded: the store did not confirm it.
-        assert_eq!(recent.arrival(id(1), at(1)), EventArrival::Repeated { first: at(0) });
-        recent.record(id(1), at(5), at(9));
-        assert_eq!(recent.arrival(id(1), at(9)), EventArrival::Written);
-        assert_eq!(recent.arrival(id(1), at(10)), EventArrival::Repeated { first: at(0) });
+        assert_eq!(recent.arrival(id(1), later), EventArrival::Repeated { first: at(0) });
+        recent.record(id(1), at(5), later);
+        assert_eq!(recent.arrival(id(1), later), EventArrival::Written);
+        let again = at(2 * PAUSE_SECONDS);
+        assert_eq!(recent.arrival(id(1), again), EventArrival::Repeated { first: at(0) });
         assert_eq!(recent.arrival(id(2), at(9)), EventArrival::New);
     }
 

@@ -169,6 +169,10 @@ async fn make_traffic(stack: &Stack) {
         // The second time without a question to the store, by a clearance.
         get_with(&stack.edge(path), &tokens.access).await;
     }
+    // A caller who sends so many gets a lease, and then passes by the clearance.
+    for _ in 0..30 {
+        get_with(&stack.edge("/api/x"), &tokens.access).await;
+    }
     get_with(&stack.edge("/api/x"), "malformed").await;
     post(&stack.edge("/auth/login"), json!({ "username": "x", "password": "wrong" })).await;
     let response = stack.refresh(&tokens.refresh).await;

@@ -175,7 +175,7 @@ function SecretDialog({ title, note, value }) {
   const close = () => open.set(null);
   return html`<${Modal} title=${title} onClose=${close}>
     <div class="dialog-form">
-      <p class="effect">${note ?? 'Copy it now: it is shown this once, and nobody can show it again.'}</p>
+      <p class="effect">${note ?? 'Copy it now: it is shown this once, and no page can show it again.'}</p>
       <div class="secret"><code tabindex="0">${value}</code><${Copy} value=${value} label="Copy the secret" /></div>
       <footer class="dialog-foot">
         <button type="button" class="button primary" onClick=${close}>I have copied it</button>

@@ -124,6 +124,6 @@ function Blocks({ data, mayAct, done }) {
   ];
   return html`<${Panel} flush title="Blocks" note="Refused whatever their tokens say">
     <${Table} caption="Blocks" columns=${columns} rows=${list(data.blocks)} rowKey=${(block) => blockTarget(block).join(' ') + (block.issuer ?? '')}
-      empty=${html`<${Empty} title="Nobody is blocked" />`} />
+      empty=${html`<${Empty} title="No caller is blocked" />`} />
   <//>`;
 }

@@ -32,7 +32,7 @@ export function SessionState({ session }) {
 export function SessionTable({ caption, rows, withUser = false, onChanged, ...rest }) {
   return html`<${Table} caption=${caption} rows=${rows} rowKey=${(row) => row.id}
     tone=${(row) => (isActive(row) ? '' : 'dimmed')}
-    empty=${html`<${Empty} title="No sessions">None matches, or nobody has logged in yet.<//>`}
+    empty=${html`<${Empty} title="No sessions">None matches, or no user has logged in yet.<//>`}
     ...${rest}
     columns=${[
     withUser && {

@@ -107,8 +107,9 @@ async fn sessions_end_with_the_user_the_scope_and_the_password() {
             let console = TestConsole::open(service);
             let revoke = |ended: &EndedSession| publisher.commands().session_ended(ended, now());
             let change = || AuditedChange { now: now(), events: &[] };
-            let nobody = ClientInfo::default();
-            let by = || By { actor: crate::audit::Actor::Operator, subject: None, client: &nobody };
+            let unknown = ClientInfo::default();
+            let by =
+                || By { actor: crate::audit::Actor::Operator, subject: None, client: &unknown };
             let (db, publisher) = (&console.db, &publisher);
             let directory = || Directory { db, publisher, audit: None, by: by(), now: now() };
 
@@ -212,8 +213,8 @@ async fn cookies_and_tokens_do_not_replace_each_other() {
             let app = &console.state.app;
             assert!(app.sessions.authenticate(&cookie, now()).await.is_err());
             assert!(app.sessions.introspect(&cookie, now()).await.unwrap().is_none());
-            let nobody = ClientInfo::default();
-            assert!(app.sessions.refresh(&cookie, None, None, &nobody, after(1)).await.is_err());
+            let unknown = ClientInfo::default();
+            assert!(app.sessions.refresh(&cookie, None, None, &unknown, after(1)).await.is_err());
             // As a cookie or a bearer token of the console:
             for token in [&tokens.access_token, &tokens.refresh_token] {
                 let stolen = Browser {

@@ -102,13 +102,7 @@ async fn pushed_event_revokes_with_the_next_request() {
             let before = scene.held();
             assert_eq!(scene.push(&event).await.0, status, "{name}");
             assert_eq!(scene.api(&later).await, 200, "{name}");
-            let after = scene.held();
-            assert_eq!(after.len(), before.len(), "{name}");
-            for ((key, value, ends), (old_key, old, old_ends)) in after.iter().zip(&before) {
-                assert_eq!((key, value), (old_key, old), "{name}");
-                // Lives have whole seconds.
-                assert!((0..1000).contains(&(ends - old_ends)), "{name}: {key}");
-            }
+            assert_eq!(scene.held(), before, "{name}");
         }
     }
     let line = scene.line(|line| line["event_type"] == "account-disabled").await;
@@ -195,8 +189,8 @@ async fn event_is_accepted_only_once_the_store_has_it() {
     stop(scene.edge).await;
 }
 
-/// A store that lost its markers gets those of an event back as soon as the event is repeated, with
-/// the time of its first arrival. Further repetitions within the second cost the store nothing.
+/// A store that lost its markers gets those of an event back as soon as the event is repeated after
+/// a minute, with the time of its first arrival. Further repetitions cost the store nothing.
 #[tokio::test]
 async fn repeated_event_restores_the_markers_that_the_store_lost() {
     let scene = Scene::start(Vec::new()).await;
@@ -208,13 +202,13 @@ async fn repeated_event_restores_the_markers_that_the_store_lost() {
     assert_eq!(scene.push(&event).await.0, 202);
     let before = scene.held();
     assert_eq!(scene.api(&token).await, 401);
-    tokio::time::sleep(Duration::from_millis(2100)).await;
+    tokio::time::sleep(Duration::from_secs(61)).await;
     let later = access(&sub, &unique("s"));
     assert_eq!(scene.api(&later).await, 200);
     redis::cmd("FLUSHALL").exec(&mut scene.redis.connection()).unwrap();
     // A token that this isolate has not seen revoked.
     let time = now();
-    let old = json!({ "sub": sub, "sid": session, "iat": time - 3, "exp": time + 600 });
+    let old = json!({ "sub": sub, "sid": session, "iat": time - 64, "exp": time + 600 });
     let old = TRUSTED.sign(&header(json!({})), &claims(old));
     assert_eq!(scene.api(&old).await, 200, "the store has lost the marker");
 
@@ -235,16 +229,12 @@ async fn repeated_event_restores_the_markers_that_the_store_lost() {
     let restored: Vec<_> = names(&restored).into_iter().filter(is_event).collect();
     assert_eq!(restored, before);
 
-    // A flood of one event costs the store a few commands a second.
-    let (begun, commands) = (Instant::now(), scene.commands());
+    // A flood of one event costs the store nothing.
+    let commands = scene.commands();
     for _ in 0..200 {
         assert_eq!(scene.push(&event).await.0, 202);
     }
-    let seconds = begun.elapsed().as_secs() + 2;
-    let cost = scene.commands() - commands;
-    println!("200 repetitions in {seconds} s: {cost} commands");
-    // Two scripts, which run GET and PTTL.
-    assert!(cost <= 6 * seconds, "{cost} commands in {seconds} s");
+    assert_eq!(scene.commands(), commands);
     stop(scene.edge).await;
 }
 

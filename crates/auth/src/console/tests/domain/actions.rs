@@ -24,8 +24,8 @@ async fn user_is_disabled_enabled_changed_and_deleted() {
         let alice = console.add("alice", "read").await;
         let (app, now) = (&console.state.app, crate::clock::now());
         app.sessions.keys().maintain(now).await.unwrap();
-        let nobody = ClientInfo::default();
-        let login = async || app.sessions.login("alice", PASSWORD.into(), &nobody, now).await;
+        let unknown = ClientInfo::default();
+        let login = async || app.sessions.login("alice", PASSWORD.into(), &unknown, now).await;
         let path = |rest: &str| format!("/users/{}{rest}", alice.id);
         let tokens = login().await.unwrap();
         let disable = ("POST", &*path("/disable"));
@@ -36,7 +36,7 @@ async fn user_is_disabled_enabled_changed_and_deleted() {
         assert_eq!(audited(&console, &browser, "user_disabled").await["user_id"], alice.id);
         assert!(store.has_seen("pc:revoked:sub:"), "the edge refuses the user");
         assert!(login().await.is_err());
-        let refreshed = app.sessions.refresh(&tokens.refresh_token, None, None, &nobody, now);
+        let refreshed = app.sessions.refresh(&tokens.refresh_token, None, None, &unknown, now);
         assert!(refreshed.await.is_err());
         // Again, it changes nothing, and has no second event.
         act(&console, &browser, disable, json!({}), 200).await;
@@ -245,7 +245,7 @@ async fn blocks_quotas_and_credits_are_set_and_cleared() {
         ] {
             act(&console, &browser, ("POST", path), bad, 400).await;
         }
-        act(&console, &browser, ("DELETE", "/blocks"), json!({ "subject": "nobody" }), 404).await;
+        act(&console, &browser, ("DELETE", "/blocks"), json!({ "subject": "unknown" }), 404).await;
     })
     .await;
 }

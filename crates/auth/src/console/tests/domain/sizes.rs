@@ -51,9 +51,9 @@ async fn lists_are_fast_with_many_rows() {
             "/keys?q=x",
             "/clients",
         ] {
-            // The best of three, because other tests run at the same time.
+            // The best of several, because other tests run at the same time.
             let mut best = Duration::MAX;
-            for _ in 0..3 {
+            for _ in 0..9 {
                 let begun = Instant::now();
                 get(&console, &browser, path).await;
                 best = best.min(begun.elapsed());
@@ -62,7 +62,7 @@ async fn lists_are_fast_with_many_rows() {
             {
                 eprintln!("{:>7.1} ms {path}", best.as_secs_f64() * 1000.0);
             }
-            if best > BOUND {
+            if best > Duration::from_millis(300) {
                 slow.push((path, best));
             }
         }
@@ -70,7 +70,3 @@ async fn lists_are_fast_with_many_rows() {
     })
     .await;
 }
-
-/// Far below what a scan takes, and above what other tests at the same time add: alone, each list
-/// takes less than 300 ms.
-const BOUND: Duration = Duration::from_millis(1000);
