@@ -126,8 +126,16 @@ mod tests {
         let folder = folder("used");
         let mut ports = Ports::new(folder.clone()).unwrap();
         let port = ports.next().unwrap();
-        // Whether this test or another program holds it, it is in use.
-        let _held = TcpListener::bind(("127.0.0.1", port + 1));
+        // Whether this test or another program holds it, it is in use. Another test of this file
+        // holds it for a moment only.
+        let hold = |_| {
+            let held = TcpListener::bind(("127.0.0.1", port + 1)).ok();
+            if held.is_none() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            held
+        };
+        let _held = (0..200).find_map(hold);
         assert!(ports.next().unwrap() > port + 1);
         std::fs::remove_dir_all(folder).unwrap();
     }
