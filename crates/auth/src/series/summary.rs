@@ -23,6 +23,12 @@ pub fn summary(counters: &Counters) -> Map<String, Value> {
     let store = Histogram::of(counters, "store_milliseconds");
     let provider = Histogram::of(counters, "provider_milliseconds");
     let delivery = Histogram::of(counters, "auth_delivery_milliseconds");
+    let delivery_max = counters.get("auth_delivery_milliseconds_max").copied();
+    // A quantile within a bucket is an estimate, and can exceed what was measured.
+    let shown_delivery = |q| {
+        let most = delivery_max.map_or(f64::INFINITY, |ms| ms as f64);
+        shown_ms(&delivery, q).map(|ms| ms.min(most))
+    };
     let clearance_age = Histogram::of(counters, "clearance_age_milliseconds");
     let event = |wanted: &str| {
         let events = labelled(counters, "auth_events_total");
@@ -45,9 +51,9 @@ pub fn summary(counters: &Counters) -> Map<String, Value> {
         "provider_p99_ms": shown_ms(&provider, 0.99),
         "degraded": sums_by(counters, "degraded_total", "how"),
         "limited": limited,
-        "delivery_p50_ms": shown_ms(&delivery, 0.5),
-        "delivery_p99_ms": shown_ms(&delivery, 0.99),
-        "delivery_max_ms": counters.get("auth_delivery_milliseconds_max"),
+        "delivery_p50_ms": shown_delivery(0.5),
+        "delivery_p99_ms": shown_delivery(0.99),
+        "delivery_max_ms": delivery_max,
         "clearance_age_p99_ms": shown_ms(&clearance_age, 0.99),
         "outbox_rows_max": counters.get("auth_outbox_rows_max"),
         "outbox_age_seconds_max": counters.get("auth_outbox_age_seconds_max"),
@@ -116,6 +122,9 @@ mod tests {
             ("request_milliseconds_bucket{route=\"a\",le=\"+Inf\"}", 100),
             ("auth_events_total{event=\"login\"}", 4),
             ("auth_outbox_rows_max", 6),
+            ("auth_delivery_milliseconds_bucket{le=\"5\"}", 10),
+            ("auth_delivery_milliseconds_bucket{le=\"+Inf\"}", 10),
+            ("auth_delivery_milliseconds_max", 2),
         ]
         .map(|(name, count)| (name.to_owned(), count))
         .into();
@@ -133,7 +142,8 @@ mod tests {
             ("logins", json!(4)),
             ("login_failures", json!(0)),
             ("outbox_rows_max", json!(6)),
-            ("delivery_max_ms", json!(null)),
+            ("delivery_max_ms", json!(2)),
+            ("delivery_p99_ms", json!(2.0)),
         ] {
             assert_eq!(shown[member], expect, "{member}");
         }
