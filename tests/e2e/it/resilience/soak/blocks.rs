@@ -22,9 +22,12 @@ const WATCHED: Duration = Duration::from_secs(4);
 /// The pause between two requests of a blocked caller.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How old the list of blocked addresses may be in an isolate, `block.refresh_seconds`, and a
-/// second for the fetch. Only requests that ask the store nothing else depend on it.
-const REFRESH: Duration = Duration::from_secs(6);
+/// How old the list of blocked addresses may be in an isolate: `block.refresh_seconds`. Only requests
+/// that ask the store nothing else depend on it.
+pub const REFRESH_SECONDS: u64 = 5;
+
+/// When a block of an address is in every isolate's list: with a second for the fetch.
+const REFRESH: Duration = Duration::from_secs(REFRESH_SECONDS + 1);
 
 /// The longest time until a cleared block no longer applies: longer than any fault, its recovery
 /// and the delivery after it.
@@ -200,10 +203,10 @@ fn judge_blocked(world: &World, caller: &Caller, token: &Token, reply: &Reply) {
         }
         Some(403) => world.record.right("blocked", reply),
         // The requests of an address count on its limit, too.
-        Some(429) if matches!(caller, Caller::Address(..)) => {
+        Some(429) if reply.is_over_limit() && matches!(caller, Caller::Address(..)) => {
             world.record.right("blocked", reply);
         }
-        Some(401 | 429) => {
+        status if status == Some(401) || reply.is_over_limit() => {
             world.record.find(Topic::WrongReject, format!("blocked: {}", reply.body));
         }
         _ => world.record.failure("blocked", reply, &world.history),

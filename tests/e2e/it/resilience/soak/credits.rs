@@ -37,7 +37,7 @@ pub async fn spend(world: &World, mut chance: Chance) {
             account.passed.push(reply.answered);
             world.record.right("credit spent", &reply);
         }
-        Some(429) => {
+        Some(429) if reply.is_over_limit() => {
             account.spent_max -= 1;
             let is_due = account.confirmed_at.is_some_and(|at| at + APPLIES < reply.sent);
             let is_calm = !world.history.had_fault(reply.sent - RESTORED, reply.answered);

@@ -31,7 +31,7 @@ pub async fn visit(world: &World, mut chance: Chance) {
     world.judge_identity("guest", None, &reply);
     match reply.status {
         Some(200) => world.record.right("guest", &reply),
-        Some(401 | 429) => {
+        status if status == Some(401) || reply.is_over_limit() => {
             world.record.find(Topic::Limit, format!("a guest was refused: {}", reply.body));
         }
         _ => world.record.failure("guest", &reply, &world.history),
@@ -47,7 +47,7 @@ pub async fn visit_greedily(world: &World, mut chance: Chance) {
             world.guests.0.lock().unwrap().push((reply.sent, reply.answered));
             world.record.right("greedy guest", &reply);
         }
-        Some(429) => world.record.right("greedy guest", &reply),
+        Some(429) if reply.is_over_limit() => world.record.right("greedy guest", &reply),
         _ => world.record.failure("greedy guest", &reply, &world.history),
     }
 }

@@ -42,7 +42,7 @@ async fn send(world: &World, customer: &Customer, chance: &mut Chance) -> Option
             world.record.right("customer", &reply);
             Some(true)
         }
-        Some(429) => {
+        Some(429) if reply.is_over_limit() => {
             world.record.right("customer", &reply);
             Some(false)
         }

@@ -82,6 +82,13 @@ pub struct Reply {
     pub body: String,
 }
 
+impl Reply {
+    /// Returns whether the gate refused it for a limit. An upstream with a fault answers 429, too.
+    pub fn is_over_limit(&self) -> bool {
+        self.status == Some(429) && self.body.contains("\"code\":")
+    }
+}
+
 #[derive(Default)]
 pub struct Record {
     kinds: Mutex<BTreeMap<&'static str, Counts>>,

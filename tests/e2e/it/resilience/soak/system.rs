@@ -1,6 +1,7 @@
 //! The system under test: a proxy in front of each dependency of the edge, and servers that can be
 //! killed and restarted.
 
+use super::blocks::REFRESH_SECONDS;
 use super::history::REVOCATION_SECONDS_MAX;
 use super::sabotage::{Sabotage, filter};
 use super::settings::{
@@ -262,6 +263,7 @@ fn edge_vars(stack: &Stack, store: &str, auth: &str, upstream: &str, sockets: &s
     let own = stack.fact("edge_url");
     json!({
         "revocation.delay_seconds_max": REVOCATION_SECONDS_MAX,
+        "block.refresh_seconds": REFRESH_SECONDS,
         "store.url": store, "STORE_TOKEN": stack.fact("edge_store_token"),
         "store.timeout_ms": STORE_DEADLINE_MS,
         "auth.url": auth, "auth.timeout_ms": 2000,
