@@ -1,7 +1,7 @@
 //! Key sets of an issuer that rotates keys, responds slowly, stalls, sends malformed sets and dies.
 
 use crate::support::edge::start_edge;
-use crate::support::http::{assert_refused, field, get, get_with};
+use crate::support::http::{assert_refused, client_builder, field, get, get_with};
 use crate::support::issuer::{AUDIENCE, ISSUER, Issuer, claims, header, issuer_at};
 use crate::support::provider::{Behaviour, Provider, answer};
 use crate::support::stack::{SHARED, Stack, stop};
@@ -322,7 +322,7 @@ async fn client_disconnect_does_not_abort_the_key_fetch() {
     let vars = json!({ "issuers": [issuer_at(&provider.url("/jwks"))] });
     let stack = start(vars).await;
     let (url, first) = (stack.edge("/api/x"), token(&issuer, "a"));
-    let left = reqwest::Client::builder().timeout(Duration::from_millis(100)).no_proxy().build();
+    let left = client_builder().timeout(Duration::from_millis(100)).build();
     assert!(left.unwrap().get(&url).bearer_auth(&first).send().await.is_err());
     let begun = Instant::now();
     assert_eq!(verdict(&stack, &token(&issuer, "a")).await, "200");

@@ -1,6 +1,7 @@
 //! Runs Wycheproof's vectors through the edge's verification: core's key rules and
 //! src/js/crypto.js, in node and workerd.
 
+use crate::support::http::client_builder;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::{Algorithm, Jwks, KeySource};
@@ -225,7 +226,7 @@ async fn in_workerd(folder: &Folder, body: &str) -> String {
         .unwrap();
     let begun = Instant::now();
     let client =
-        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
+        client_builder().timeout(Duration::from_secs(60)).build().unwrap();
     let text = loop {
         let url = format!("http://127.0.0.1:{port}/");
         match client.post(url).body(body.to_owned()).send().await {

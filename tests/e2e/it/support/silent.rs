@@ -1,5 +1,6 @@
 //! Connections that never send a byte, each from an address that the test chooses.
 
+use crate::support::http::client_builder;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt as _;
@@ -30,8 +31,7 @@ pub async fn closed_after(streams: &mut [TcpStream]) -> Duration {
 
 /// Sends a request for `path` from an address, on a new connection, within a second.
 pub async fn get_from(url: &str, from: [u8; 4], token: &str) -> Result<u16, String> {
-    let client = reqwest::Client::builder()
-        .no_proxy()
+    let client = client_builder()
         .local_address(std::net::IpAddr::from(from))
         .timeout(Duration::from_secs(1))
         .build()

@@ -1,7 +1,7 @@
 //! Simultaneous refreshes, lost responses, and leases whose holder died.
 
 use super::scene::{another, done, send_refresh, start};
-use crate::support::http::{assert_refused, client, field, get_with};
+use crate::support::http::{assert_refused, client, client_builder, field, get_with};
 use crate::support::proxy::{Fault, Proxy, fixed_response};
 use crate::support::stack::{Tokens, stop};
 use futures_util::future::join_all;
@@ -68,7 +68,7 @@ async fn lost_response_is_replayed_and_late_response_is_awaited() {
     let session = stack.login().await;
     let before = done(&stack).await;
     auth.set(Fault::Late { ms: 300 });
-    let impatient = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(100));
+    let impatient = client_builder().timeout(Duration::from_millis(100));
     let request = impatient.build().unwrap().post(edge.edge("/auth/refresh"));
     let lost = request.json(&json!({ "refresh_token": session.refresh })).send().await;
     assert!(lost.unwrap_err().is_timeout());
@@ -166,7 +166,7 @@ async fn long_wait_for_a_lease_costs_few_store_requests() {
     stack.signal("auth", "-STOP");
     let before = trips().await;
     let begun = Instant::now();
-    let patient = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60));
+    let patient = client_builder().timeout(Duration::from_secs(60));
     let request = patient.build().unwrap().post(edge.edge("/auth/refresh"));
     let body = json!({ "refresh_token": "held elsewhere" });
     assert_refused(request.json(&body).send().await.unwrap(), 503, "refresh_pending").await;

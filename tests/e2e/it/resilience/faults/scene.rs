@@ -3,7 +3,7 @@
 use crate::support::edge::launch_edge;
 use crate::support::environment::fault_seconds;
 use crate::support::environment::is_short;
-use crate::support::http::post;
+use crate::support::http::{client_builder, post};
 use crate::support::issuer::AUDIENCE;
 use crate::support::proxy::Proxy;
 use crate::support::stack::{Stack, stop};
@@ -204,7 +204,7 @@ impl Bench {
             },
             kind("key set", "/.well-known/jwks.json", &[], false),
         ];
-        let client = Client::builder().no_proxy().timeout(Duration::from_secs(10));
+        let client = client_builder().timeout(Duration::from_secs(10));
         // workerd closes a connection that is idle for 5 s, perhaps while a request is on its way.
         let client = client.pool_idle_timeout(Duration::from_secs(2)).build().unwrap();
         Self { stack, edge, store, auth, upstream, kinds, client }

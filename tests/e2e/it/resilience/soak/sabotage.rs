@@ -1,6 +1,7 @@
 //! Parts that break a promise on purpose, to show that the soak reports it.
 
 use super::settings::{CUSTOM_QUOTA, FILES, GUEST_QUOTA, ORDERS, PAID, custom_limit, guest_limit};
+use crate::support::http::client_builder;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
@@ -91,7 +92,7 @@ pub fn filter(target: &str, sabotage: Sabotage) -> String {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
-            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            let client = client_builder().build().unwrap();
             let filter = Filter { target, sabotage, client, refreshes: Mutex::default() };
             let app = Router::new().fallback(pass).with_state(Arc::new(filter));
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();

@@ -11,6 +11,7 @@ use super::state::overrides::Overrides;
 use super::state::visitors::Visitors;
 use super::system::System;
 use crate::support::chance::Chance;
+use crate::support::http::client_builder;
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ impl World {
     pub fn new(system: System, grace_seconds: u64) -> Self {
         // Connections of a burst are closed early, so that the edge's file descriptors correspond
         // to the load.
-        let client = Client::builder().no_proxy().timeout(Duration::from_secs(15));
+        let client = client_builder().timeout(Duration::from_secs(15));
         let client = client.pool_idle_timeout(Duration::from_secs(5)).build().unwrap();
         Self {
             system,
