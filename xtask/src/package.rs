@@ -15,15 +15,20 @@ use std::process::Command;
 pub fn build(tools: &Tools) -> Result<Vec<PathBuf>> {
     worker::build(tools)?;
     programs::build(Profile::Release)?;
-    assemble_all(tools, Profile::Release)?;
-    let folder = folder(Profile::Release);
-    names()?.iter().map(|name| pack(tools, &folder.join(name), &folder)).collect()
+    pack_all(tools, Profile::Release)
 }
 
 /// Builds the same quickly and unoptimised into target/npm, with the programs as tests run them.
 /// Expects the Worker and the programs to be built.
 pub fn build_for_tests(tools: &Tools) -> Result<()> {
-    assemble_all(tools, Profile::Debug)
+    pack_all(tools, Profile::Debug).map(drop)
+}
+
+/// Assembles every package, and packs each next to its folder. Returns the archives.
+fn pack_all(tools: &Tools, profile: Profile) -> Result<Vec<PathBuf>> {
+    assemble_all(tools, profile)?;
+    let folder = folder(profile);
+    names()?.iter().map(|name| pack(tools, &folder.join(name), &folder)).collect()
 }
 
 /// Returns the folder in which the packages are assembled.

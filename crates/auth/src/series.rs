@@ -14,7 +14,7 @@ mod service;
 mod summary;
 
 pub use counters::READINGS;
-pub use edges::EdgeReport;
+pub use edges::{EdgeReport, read_reports};
 pub use labels::{label, labelled};
 pub use live::STEP_SECONDS;
 pub use own::OwnCounts;

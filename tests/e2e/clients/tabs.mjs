@@ -77,7 +77,12 @@ async function tabs(count, options) {
   return { context, asked, all };
 }
 
-const login = (tab) => tab.evaluate(([name, word]) => window.session.login(name, word), [STACK_USERNAME, STACK_PASSWORD]);
+// Logs in with the first tab, and waits until the others have been told.
+async function login(all) {
+  await all[0].evaluate(([name, word]) => window.session.login(name, word), [STACK_USERNAME, STACK_PASSWORD]);
+  for (const tab of all) await tab.waitForFunction(() => window.session.active);
+}
+
 const call = (tab, ...rest) => tab.evaluate((args) => window.call(...args), rest);
 const among = (asked, text) => asked.filter((one) => one.startsWith(text)).length;
 
@@ -87,7 +92,7 @@ for (const cookie of [true, false]) {
     // Access tokens live for 6 s here, and are refreshed 2 s before they expire.
     const { context, asked, all } = await tabs(3, { cookie });
     assert.equal(await call(all[0]), 401, 'no user is logged in');
-    await login(all[0]);
+    await login(all);
     const before = await refreshes();
     const begun = Date.now();
     while (Date.now() - begun < 11_000) {
@@ -125,8 +130,7 @@ for (const cookie of [true, false]) {
   {
     // All tabs find their token expired at once, and receive another tab's token late.
     const { context, asked, all } = await tabs(6, { cookie, lateMs: 150, aheadSeconds: 0 });
-    await login(all[0]);
-    for (const tab of all) await tab.waitForFunction(() => window.session.active);
+    await login(all);
     assert.deepEqual(await Promise.all(all.map((tab) => call(tab))), all.map(() => 200));
     const token = await all[0].evaluate(() => window.session.token());
     await fetch(`${EDGE_URL}/oauth/revoke`, { method: 'POST', body: new URLSearchParams({ token }) });
@@ -147,7 +151,7 @@ for (const cookie of [true, false]) {
     // All tabs find their token expired at once. The tab with the lock is closed while it
     // refreshes.
     const { context, asked, all } = await tabs(4, { cookie, aheadSeconds: 0 });
-    await login(all[0]);
+    await login(all);
     assert.deepEqual(await Promise.all(all.map((tab) => call(tab))), [200, 200, 200, 200]);
     const token = await all[0].evaluate(() => window.session.token());
     await fetch(`${EDGE_URL}/oauth/revoke`, { method: 'POST', body: new URLSearchParams({ token }) });
@@ -176,7 +180,7 @@ for (const cookie of [true, false]) {
   {
     // The edge is unreachable for a moment: nothing is lost, and the session continues.
     const { context, all } = await tabs(1, { cookie, aheadSeconds: 0 });
-    await login(all[0]);
+    await login(all);
     let dropped = 0;
     await all[0].route('**/auth/refresh', (route) => { dropped += 1; return dropped === 1 ? route.abort() : route.continue(); });
     const token = await all[0].evaluate(() => window.session.token());

@@ -32,6 +32,9 @@ function wrong(findings) {
   assert.deepEqual(titles({ open_breakers: [{ dependency: 'store', state: 'half_open', colos: ['AMS'] }] }), ['warn: The breaker of store is half open']);
   assert.deepEqual(titles({ edges: [{ ...edge, degraded: ['token=signature'] }] }), ['bad: Tokens are accepted by their signature alone']);
   assert.deepEqual(titles({ edges: [edge, { ...edge, policy: 'b' }] }), ['info: Edges run 2 policies']);
+  const refused = (share, requests) => findings(well, { requests, refused: share * requests }).map((one) => one.title);
+  assert.deepEqual(refused(0.6, 20), ['Most requests are refused']);
+  assert.deepEqual([...refused(0.5, 1000), ...refused(1, 19)], []);
   // What an isolate reported long ago says nothing of now.
   assert.deepEqual(titles({ edges: [{ ...edge, at_ms: Date.now() - 400_000, degraded: ['limit=local'], policy: 'b' }, edge] }), []);
   // The worst comes first, and members that are missing say nothing.

@@ -27,7 +27,7 @@ fn add_user(stack: &Stack, username: &str, scope: &str) {
 /// Runs suites, one after another, on a system of their own whose edge reports often.
 async fn run(suites: &'static [&'static str]) {
     let vars = json!({ "metrics.interval_seconds": 2, "usage.flush_seconds": 10 });
-    let start = move || Stack::start(&["--engine", "workerd"], Some(vars));
+    let start = move || Stack::start(&[], Some(vars));
     let stack = tokio::task::spawn_blocking(start).await.unwrap();
     let (stack, outcome) = tokio::task::spawn_blocking(move || {
         let outcome = run_on(&stack, suites);

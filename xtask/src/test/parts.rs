@@ -211,10 +211,10 @@ pub fn e2e(tools: &Tools, effort: Effort, only: Option<&str>, report: &mut Repor
     })
 }
 
-/// Returns the number of end-to-end tests to run at once: one more than the cores, because most of
-/// their time is waiting for deadlines. With two per core, some miss their deadlines.
+/// Returns the number of end-to-end tests to run at once: two more than the cores, because most of
+/// their time is waiting for deadlines.
 fn threads() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from) + 1
+    std::thread::available_parallelism().map_or(2, usize::from) + 2
 }
 
 fn cargo(arguments: &[&str]) -> Command {

@@ -1,11 +1,15 @@
 // What is wrong now, from the state that the server reports. Pure, so that it can be tested alone.
-import { list, milliseconds, seconds } from './format.js';
+import { list, milliseconds, percent, seconds } from './format.js';
 
 const METRICS_OLD_SECONDS = 60;
 const OUTBOX_OLD_SECONDS = 5;
 
 // What an isolate reported earlier says nothing of now: it may be gone.
 const CURRENT_MS = 300_000;
+
+// Below this, one client that tries a wrong token is most of the traffic.
+const REQUESTS_MIN = 20;
+const REFUSED_SHARE = 0.5;
 
 const places = (colos) => {
   const names = [...new Set(list(colos).filter(Boolean))];
@@ -25,9 +29,10 @@ export const DEGRADED = {
 
 /**
  * Returns the findings, the worst first: `{ tone, title, text }` with tone bad, warn or info. An
- * empty list says that nothing is wrong. `state` is the member of that name of `/api/now`.
+ * empty list says that nothing is wrong. `state` is the member of that name of `/api/now`, and
+ * `recent` the sums of its last points.
  */
-export function findings(state, now = Date.now()) {
+export function findings(state, recent = null, now = Date.now()) {
   if (!state) return [];
   const edges = list(state.edges).filter((edge) => !(now - edge.at_ms > CURRENT_MS));
   const found = [];
@@ -57,6 +62,9 @@ export function findings(state, now = Date.now()) {
   }
   if (state.metrics_age_seconds > METRICS_OLD_SECONDS) {
     add('warn', `No edge has reported for ${seconds(state.metrics_age_seconds)}`, 'Either nothing is requested, or the edges do not reach the store.');
+  }
+  if (recent?.requests >= REQUESTS_MIN && recent.refused > REFUSED_SHARE * recent.requests) {
+    add('warn', 'Most requests are refused', `${percent(recent.refused / recent.requests)} of the last ones. Refusals has the codes.`);
   }
   const policies = new Set(edges.map((edge) => edge.policy).filter(Boolean));
   if (policies.size > 1) {

@@ -6,7 +6,7 @@ use super::state::{ConsoleState, SharedConsole};
 use crate::clock::now;
 use crate::http::{AppState, body};
 use crate::problem::Problem;
-use crate::series::policy_hash;
+use crate::series::{EdgeReport, policy_hash, read_reports};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -31,29 +31,17 @@ pub fn routes() -> Router<Arc<ConsoleState>> {
         .route("/policies/{hash}/explain", post(explain))
 }
 
-/// What an isolate of an edge reports of itself, as far as it is about its policy.
-#[derive(Deserialize)]
-struct EdgeReport {
-    at: u64,
-    policy: String,
-    #[serde(default)]
-    colo: String,
-}
-
 /// Lists the policies that isolates have reported within the last hour, the newest report first.
 async fn list(State(state): SharedConsole) -> Result<Response, Problem> {
     let app = Arc::clone(&state.app);
     let work = async move {
         let keys = store_keys(&app);
         let reply = read(&app, Command::new("HGETALL").arg(keys.edges())).await?;
+        let fields = if let Reply::Array(fields) = &reply { fields.as_slice() } else { &[] };
         let mut policies: BTreeMap<String, Vec<(u64, Value)>> = BTreeMap::new();
-        for (name, report) in reports(&reply) {
-            let EdgeReport { at, policy, colo } = report;
-            let edge = json!({ "name": name, "colo": colo, "at_ms": at });
-            policies.entry(policy).or_default().push((at, edge));
-        }
-        for edges in policies.values_mut() {
-            edges.sort_by_key(|(at, _)| Reverse(*at));
+        for EdgeReport { at_ms, policy, name, colo, .. } in current_reports(fields) {
+            let edge = json!({ "name": name, "colo": colo, "at_ms": at_ms });
+            policies.entry(policy).or_default().push((at_ms, edge));
         }
         let mut policies: Vec<_> = policies.into_iter().collect();
         policies.sort_by_key(|(_, edges)| Reverse(edges.first().map_or(0, |(at, _)| *at)));
@@ -205,18 +193,10 @@ async fn read(app: &AppState, command: Command) -> Result<Reply, Problem> {
     reply.filter(|reply| !matches!(reply, Reply::Error(_))).ok_or(Problem::StoreUnavailable)
 }
 
-/// Returns the reports of isolates, by their names. Malformed ones are left out.
-fn reports(reply: &Reply) -> Vec<(String, EdgeReport)> {
-    let Reply::Array(entries) = reply else { return Vec::new() };
-    let report = |pair: &[Reply]| {
-        let [name, report] = pair else { return None };
-        let report: EdgeReport = serde_json::from_str(report.as_text()?).ok()?;
-        let is_hash = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-        let hash = report.policy.bytes();
-        let is_valid = (1..=64).contains(&report.policy.len()) && hash.clone().all(is_hash);
-        is_valid.then(|| Some((name.as_text()?.to_owned(), report)))?
-    };
-    entries.chunks(2).filter_map(report).collect()
+/// Returns what isolates reported within the last hour, the newest first.
+fn current_reports(fields: &[Reply]) -> impl Iterator<Item = EdgeReport> {
+    let reports = read_reports(fields, now().0.saturating_mul(1000)).reports;
+    reports.into_iter().filter(|report| !report.policy.is_empty())
 }
 
 fn count_routes(document: &str) -> Option<usize> {

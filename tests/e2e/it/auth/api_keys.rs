@@ -160,7 +160,7 @@ async fn key_is_created_changed_rolled_and_revoked_over_http() {
     let marker = StoreKeys::new("pc").revoked_jti(&text(&active, "iss"), &id);
     let left: i64 = redis::cmd("TTL").arg(marker).query(&mut scene.redis).unwrap();
     assert!(left > 604_800, "the marker outlives each record: {left}");
-    let log = scene.stack.log("auth");
+    let log = scene.stack.log_with("auth", "\"event\":\"key_revoked\"");
     for event in ["key_created", "key_changed", "key_rolled", "key_revoked"] {
         assert_eq!(log.matches(&format!("\"event\":\"{event}\"")).count(), 1, "{event}");
     }

@@ -34,7 +34,7 @@ async fn call(url: &str, tool: &str, token: Option<&str>) -> Value {
 async fn start_edge(vars: Value) -> Stack {
     let policy = format!("{ROOT}/examples/mcp/portcullis.toml");
     let start = move || {
-        let options = ["--only", "edge", "--engine", "workerd", "--policy", policy.as_str()];
+        let options = ["--only", "edge", "--policy", policy.as_str()];
         Stack::start(&options, Some(vars))
     };
     tokio::task::spawn_blocking(start).await.unwrap()

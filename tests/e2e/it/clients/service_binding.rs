@@ -38,7 +38,7 @@ impl System {
     async fn start() -> Self {
         tokio::task::spawn_blocking(|| {
             let policy = format!("{ROOT}/examples/service-binding/portcullis.toml");
-            let stack = Stack::start(&["--engine", "workerd", "--policy", &policy], None);
+            let stack = Stack::start(&["--policy", &policy], None);
             let script = format!("{ROOT}/examples/service-binding/app/index.js");
             let app = std::fs::read_to_string(script).unwrap();
             let ports: [u16; 2] = free_ports();

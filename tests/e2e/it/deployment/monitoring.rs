@@ -110,7 +110,7 @@ async fn every_panel_has_data_of_a_running_system() {
         "metrics.interval_seconds": 1, "usage.flush_seconds": 1,
         "revocation.delay_seconds_max": 5,
     });
-    let start = move || Stack::start(&["--engine", "workerd"], Some(vars));
+    let start = move || Stack::start(&[], Some(vars));
     let stack = tokio::task::spawn_blocking(start).await.unwrap();
     let folder = Folder::new();
     let host = |fact: &str| stack.fact(fact).trim_start_matches("http://").to_owned();

@@ -25,7 +25,7 @@ async fn login_is_one_trace_through_both_servers_and_has_no_secret() {
         let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str())];
         // The throttle asks the store, too.
         let attempts = "LOGIN_ATTEMPTS_PER_USERNAME=5";
-        Stack::start_with_env(&["--engine", "workerd", "--auth-env", attempts], None, &env)
+        Stack::start_with_env(&["--auth-env", attempts], None, &env)
     };
     let stack = tokio::task::spawn_blocking(start).await.unwrap();
     let login = client()

@@ -55,7 +55,7 @@ export default {
 
 /// Starts an edge whose upstream and auth service are bindings.
 fn start(bindings: &str) -> (Stack, OwnWorkerd) {
-    let stack = Stack::start(&["--engine", "workerd"], None);
+    let stack = Stack::start(&[], None);
     let auth = AUTH.replace("AUTH_URL", stack.fact("auth_url"));
     let own =
         OwnWorkerd::start(&stack, &[("api", API), ("auth", &auth)], |name, text| match name {

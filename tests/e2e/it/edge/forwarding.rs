@@ -111,9 +111,10 @@ async fn auth_service_receives_no_identity_headers_and_bounded_bodies() {
         "auth.url": SHARED.fact("upstream_url"),
         "auth.body_bytes_max": 1000,
     });
-    let edge = tokio::task::spawn_blocking(|| Stack::start(&["--only", "edge"], Some(vars)))
-        .await
-        .unwrap();
+    // It tells the edge the client's address.
+    let options = ["--only", "edge", "--engine", "wrangler"];
+    let start = move || Stack::start(&options, Some(vars));
+    let edge = tokio::task::spawn_blocking(start).await.unwrap();
     let response = client()
         .post(edge.edge("/auth/login"))
         .header("portcullis-subject", "mallory")
@@ -153,7 +154,7 @@ async fn workerd_serves_the_same_bundle_without_wrangler() {
             "jwks_url": format!("{}/.well-known/jwks.json", SHARED.fact("auth_url")),
         }],
     });
-    let options = ["--only", "edge", "--engine", "workerd"];
+    let options = ["--only", "edge"];
     let edge =
         tokio::task::spawn_blocking(move || Stack::start(&options, Some(vars))).await.unwrap();
     let tokens = SHARED.login().await;

@@ -222,7 +222,7 @@ require = "not_revoked"
     let file = folder.write("portcullis.toml", &policy);
     let file = file.to_str().unwrap().to_owned();
     let start = move || {
-        let options = ["--only", "edge", "--engine", "workerd", "--policy", &file];
+        let options = ["--only", "edge", "--policy", &file];
         Stack::start(&options, Some(json!({ "STORE_TOKEN": TOKEN })))
     };
     let stack = tokio::task::spawn_blocking(start).await.unwrap();

@@ -372,7 +372,7 @@ async fn new_isolate_uses_the_cached_key_set() {
         "upstream.url": SHARED.fact("upstream_url"),
     });
     // On this machine, only wrangler has that cache.
-    let start = move || Stack::start(&["--only", "edge"], Some(vars));
+    let start = move || Stack::start(&["--only", "edge", "--engine", "wrangler"], Some(vars));
     let stack = tokio::task::spawn_blocking(start).await.unwrap();
     let token = token(&issuer, "a");
     assert_eq!(verdict(&stack, &token).await, "200");

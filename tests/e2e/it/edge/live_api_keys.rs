@@ -20,7 +20,7 @@ pub struct Scene {
 impl Scene {
     /// Starts a system, with a user whose token manages keys.
     pub async fn start() -> Self {
-        let stack = tokio::task::spawn_blocking(|| Stack::start(&["--engine", "workerd"], None));
+        let stack = tokio::task::spawn_blocking(|| Stack::start(&[], None));
         let stack = stack.await.unwrap();
         auth_command(&stack, &["user", "set", "--username", stack.username(), "--scope", SCOPE]);
         let token = stack.login().await.access;

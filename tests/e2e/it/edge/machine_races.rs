@@ -41,9 +41,7 @@ async fn edges(stack: &Stack, delay_seconds: u64, routes: Value) -> Vec<Stack> {
     });
     let start = || {
         let vars = vars.clone();
-        tokio::task::spawn_blocking(move || {
-            Stack::start(&["--only", "edge", "--engine", "workerd"], Some(vars))
-        })
+        tokio::task::spawn_blocking(move || Stack::start(&["--only", "edge"], Some(vars)))
     };
     join_all((0..ISOLATES).map(|_| start())).await.into_iter().map(Result::unwrap).collect()
 }

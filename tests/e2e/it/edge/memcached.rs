@@ -24,7 +24,7 @@ pub fn payload(token: &str) -> serde_json::Value {
 }
 
 async fn start(vars: serde_json::Value) -> Stack {
-    let options = ["--store", "memcached", "--engine", "workerd"];
+    let options = ["--store", "memcached"];
     tokio::task::spawn_blocking(move || Stack::start(&options, Some(vars))).await.unwrap()
 }
 
@@ -253,8 +253,8 @@ async fn memcached_is_reached_over_tls() {
     let file = chain.to_string_lossy().into_owned();
     let (trusting, doubting) = (vars(), vars());
     let edges = tokio::task::spawn_blocking(move || {
-        let options = ["--only", "edge", "--engine", "workerd", "--trust", &file];
-        (Stack::start(&options, Some(trusting)), Stack::start(&options[..4], Some(doubting)))
+        let options = ["--only", "edge", "--trust", &file];
+        (Stack::start(&options, Some(trusting)), Stack::start(&options[..2], Some(doubting)))
     });
     let (edge, stranger) = edges.await.unwrap();
     let token = TRUSTED.sign(&header(json!({})), &claims(json!({})));

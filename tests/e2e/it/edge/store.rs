@@ -133,7 +133,7 @@ async fn forged_tokens_cause_no_store_or_auth_service_requests() {
             { "name": "api", "path": "/api/*", "access": "protected" },
         ],
     });
-    let start = || Stack::start(&["--engine", "workerd"], Some(vars));
+    let start = || Stack::start(&[], Some(vars));
     let stack = tokio::task::spawn_blocking(start).await.unwrap();
     let session = stack.login().await;
     let url = stack.edge("/api/hello");

@@ -208,7 +208,11 @@ async fn wrangler(vars: Value) -> Stack {
         "upstream.url": SHARED.fact("upstream_url"), "auth.url": SHARED.fact("auth_url"),
     });
     all.as_object_mut().unwrap().extend(vars.as_object().unwrap().clone());
-    tokio::task::spawn_blocking(move || Stack::start(&["--only", "edge"], Some(all))).await.unwrap()
+    tokio::task::spawn_blocking(move || {
+        Stack::start(&["--only", "edge", "--engine", "wrangler"], Some(all))
+    })
+    .await
+    .unwrap()
 }
 
 #[tokio::test]

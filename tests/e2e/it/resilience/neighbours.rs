@@ -549,7 +549,7 @@ async fn previous_version_works_with_this_one() {
     let new_edge = start_edge(in_front_of(&old)).await;
     both_edges_agree(&old, &new_edge).await;
     let vars = in_front_of(&SHARED);
-    let options = ["--only", "edge", "--engine", "workerd"];
+    let options = ["--only", "edge"];
     let old_edge = move || Stack::start_in(Path::new(&folder), &options, vars);
     let old_edge = tokio::task::spawn_blocking(old_edge).await.unwrap();
     both_edges_agree(&SHARED, &old_edge).await;

@@ -225,8 +225,7 @@ async fn in_workerd(folder: &Folder, body: &str) -> String {
         .spawn()
         .unwrap();
     let begun = Instant::now();
-    let client =
-        client_builder().timeout(Duration::from_secs(60)).build().unwrap();
+    let client = client_builder().timeout(Duration::from_secs(60)).build().unwrap();
     let text = loop {
         let url = format!("http://127.0.0.1:{port}/");
         match client.post(url).body(body.to_owned()).send().await {

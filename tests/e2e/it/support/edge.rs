@@ -26,7 +26,7 @@ pub static EDGE: LazyLock<Stack> = LazyLock::new(|| {
         "upstream.url": SHARED.fact("upstream_url"),
         "auth.url": SHARED.fact("auth_url"),
     });
-    Stack::start(&["--only", "edge"], Some(vars))
+    Stack::start(&["--only", "edge", "--engine", "wrangler"], Some(vars))
 });
 
 /// Starts an edge under workerd, in front of the shared store and upstream, with these changes of
@@ -44,7 +44,7 @@ pub fn launch_edge(vars: Value) -> Stack {
     if on_memcached() {
         count_by_fixed_windows(&mut all);
     }
-    Stack::start(&["--only", "edge", "--engine", "workerd"], Some(all))
+    Stack::start(&["--only", "edge"], Some(all))
 }
 
 /// Changes limits without an algorithm to the algorithm that memcached can count.

@@ -1,6 +1,7 @@
 //! A folder in which the npm packages are installed, as people have them who do not have Rust.
 
 use crate::support::process::Folder;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -17,18 +18,13 @@ impl Project {
         Self::with(&["portcullis", "portcullis-linux-x64"])
     }
 
-    /// Packs and installs packages of target/npm.
+    /// Installs packages from their archives in target/npm.
     pub fn with(names: &[&str]) -> Self {
         let folder = Folder::new();
         // Without it, npm would install into the workspace around the folder.
         folder.write("package.json", "{}\n");
         let project = Self { folder };
-        let pack = |name: &&str| {
-            let packed =
-                project.run("npm", &["pack", "--silent", &format!("{ROOT}/target/npm/{name}")]);
-            format!("./{}", text(&packed).trim())
-        };
-        let archives: Vec<String> = names.iter().map(pack).collect();
+        let archives: Vec<String> = names.iter().map(|name| archive(name)).collect();
         let mut install = vec!["install", "--offline", "--no-audit", "--no-fund"];
         install.extend(archives.iter().map(String::as_str));
         project.run("npm", &install);
@@ -74,6 +70,14 @@ impl Project {
         assert!(output.status.success(), "{}", both(&output));
         assert!(text(&output).contains("0 errors"), "{}", both(&output));
     }
+}
+
+/// Returns the archive of a package.
+fn archive(name: &str) -> String {
+    let folder = format!("{ROOT}/target/npm");
+    let package = std::fs::read_to_string(format!("{folder}/{name}/package.json")).unwrap();
+    let package: Value = serde_json::from_str(&package).unwrap();
+    format!("{folder}/{name}-{}.tgz", package["version"].as_str().unwrap())
 }
 
 /// Returns the folders of Node and of the system, if cargo is in none of them.

@@ -1,9 +1,9 @@
 //! A proxy between two real parts of the system. It injects faults.
 
 use crate::support::process::free_ports;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -42,6 +42,8 @@ pub struct Proxy {
     fault: Arc<Mutex<Fault>>,
     /// The length of the longest response so far, with its head.
     longest: Arc<AtomicUsize>,
+    /// Whether it accepts connections.
+    listens: Arc<AtomicBool>,
     framing: Framing,
     port: u16,
     /// The listener runs in its own thread, so that it outlives the runtime of the test that
@@ -59,16 +61,18 @@ impl Proxy {
         let own = Arc::clone(&fault);
         let longest = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&longest);
+        let listens = Arc::new(AtomicBool::new(false));
+        let is_bound = Arc::clone(&listens);
         let [port] = free_ports();
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let (ready, wait) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(serve(port, target, framing, (own, seen), stopped, ready));
+            runtime.block_on(serve(port, target, framing, (own, seen, is_bound), stopped, ready));
         });
         wait.recv().unwrap();
-        Self { fault, longest, framing, port, _stop: stop }
+        Self { fault, longest, listens, framing, port, _stop: stop }
     }
 
     pub fn url(&self) -> String {
@@ -79,9 +83,19 @@ impl Proxy {
         format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
-    /// Sets the fault of further requests, also on open connections.
+    /// Sets the fault of further requests, also on open connections. Blocks until it applies, for
+    /// a few milliseconds.
     pub fn set(&self, fault: Fault) {
+        let refuses = fault == Fault::Refuses;
         *self.fault.lock().unwrap() = fault;
+        let begun = Instant::now();
+        while self.listens.load(Ordering::SeqCst) == refuses {
+            assert!(begun.elapsed() < Duration::from_secs(5), "the proxy's port is taken");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if refuses {
+            std::thread::sleep(2 * RESET_WITHIN);
+        }
     }
 
     /// Returns the length of the longest response that the target has sent.
@@ -105,7 +119,7 @@ async fn serve(
     port: u16,
     target: String,
     framing: Framing,
-    (fault, longest): (Arc<Mutex<Fault>>, Arc<AtomicUsize>),
+    (fault, longest, listens): (Arc<Mutex<Fault>>, Arc<AtomicUsize>, Arc<AtomicBool>),
     stopped: std::sync::mpsc::Receiver<()>,
     ready: std::sync::mpsc::Sender<()>,
 ) {
@@ -117,12 +131,16 @@ async fn serve(
         let refuses = *fault.lock().unwrap() == Fault::Refuses;
         if refuses {
             listener = None;
+            listens.store(false, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(2)).await;
             continue;
         }
         if listener.is_none() {
             match TcpListener::bind(("127.0.0.1", port)).await {
-                Ok(bound) => listener = Some(bound),
+                Ok(bound) => {
+                    listener = Some(bound);
+                    listens.store(true, Ordering::SeqCst);
+                }
                 Err(_) => {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                     continue;
@@ -229,9 +247,12 @@ fn without_scripts(request: &[u8], answer: &[u8]) -> Vec<u8> {
 
 async fn refused(fault: &Mutex<Fault>) {
     while *fault.lock().unwrap() != Fault::Refuses {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(RESET_WITHIN).await;
     }
 }
+
+/// How soon open connections are reset when new ones are refused.
+const RESET_WITHIN: Duration = Duration::from_millis(5);
 
 fn reset(client: TcpStream) -> std::io::Result<()> {
     client.set_zero_linger()

@@ -35,7 +35,8 @@ impl Tokens {
 }
 
 /// The system that tests share.
-pub static SHARED: LazyLock<Stack> = LazyLock::new(|| Stack::start(&[], None));
+pub static SHARED: LazyLock<Stack> =
+    LazyLock::new(|| Stack::start(&["--engine", "wrangler"], None));
 
 /// The encryption key of every stack.
 pub const RECORD_ENCRYPTION_KEY: &str = "test:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -44,7 +45,8 @@ pub const RECORD_ENCRYPTION_KEY: &str = "test:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 pub const EDGE_AUTH_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 impl Stack {
-    /// Starts a system. `vars` change the Worker's policy and variables.
+    /// Starts a system, under workerd unless an option says otherwise: `wrangler dev` takes seconds
+    /// of the processor. `vars` change the Worker's policy and variables.
     pub fn start(options: &[&str], vars: Option<Value>) -> Self {
         let vars = vars.unwrap_or(json!({}));
         // A program outside of the tests may have taken a port that was free when it was chosen.
@@ -59,7 +61,7 @@ impl Stack {
     /// Starts a system under workerd with these variables (NAME=VALUE) of the auth service.
     pub async fn start_with_auth_env(variables: &'static [&'static str]) -> Self {
         let start = move || {
-            let mut options = vec!["--engine", "workerd"];
+            let mut options = vec![];
             variables.iter().for_each(|variable| options.extend(["--auth-env", variable]));
             Self::start(&options, None)
         };
@@ -121,6 +123,9 @@ impl Stack {
         object.entry("EDGE_AUTH_KEY").or_insert(EDGE_AUTH_KEY.into());
         std::fs::write(folder.join("vars.json"), vars.to_string()).unwrap();
         command.arg("--vars").arg(folder.join("vars.json"));
+        if !options.contains(&"--engine") {
+            command.args(["--engine", "workerd"]);
+        }
         // The same tests run on another store.
         if on_memcached() && !options.contains(&"--store") {
             command.args(["--store", "memcached"]);
@@ -180,6 +185,20 @@ impl Stack {
     pub fn log(&self, part: &str) -> String {
         std::fs::read_to_string(PathBuf::from(self.fact("logs")).join(format!("{part}.log")))
             .unwrap()
+    }
+
+    /// Returns the log of a part as soon as it contains `text`. A service writes its log after the
+    /// response.
+    pub fn log_with(&self, part: &str, text: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            let log = self.log(part);
+            if log.contains(text) {
+                return log;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(5), "{text} is not in:\n{log}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Returns the log of `cargo xtask stack` itself.

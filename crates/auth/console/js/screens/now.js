@@ -73,11 +73,12 @@ export default function Now() {
     () => (range === 'live' ? add(points) : { ...add(points), ...object(past?.totals) }),
     [range, points, past],
   );
+  const recent = useMemo(() => (range === 'live' ? add(points.slice(-3)) : null), [range, points]);
   const waiting = range === 'live' ? now.at === null : past === null;
 
   return html`<${Page} title="Now" actions=${html`<${Choice} label="Range" value=${range}
     options=${RANGES} onChange=${(value) => change({ range: value === 'live' ? '' : value })} />`}>
-    <${Status} state=${state} link=${now.link} at=${now.at} />
+    <${Status} state=${state} recent=${recent} link=${now.link} at=${now.at} />
     ${range !== 'live' && fetched.error && html`<${ErrorState} error=${fetched.error} onRetry=${fetched.reload} />`}
     ${waiting
     ? (!fetched.error || range === 'live') && html`<${Panel}><${Loading} lines=${8} /><//>`

@@ -12,8 +12,8 @@ const EDGE_OLD_MS = 60_000;
 const EDGES_FIRST = 20;
 
 /** Whether anything is wrong now, in one look. */
-export function Status({ state, link, at }) {
-  const found = findings(state);
+export function Status({ state, recent, link, at }) {
+  const found = findings(state, recent);
   const wrong = found.filter((one) => one.tone !== 'info');
   const silent = !state || (list(state.edges).length === 0 && wrong.length === 0);
   const tone = silent ? 'unknown' : wrong.some((one) => one.tone === 'bad') ? 'bad' : wrong.length > 0 ? 'warn' : 'ok';

@@ -22,7 +22,7 @@ async fn auth_service_response_is_forwarded_unchanged() {
     };
     let given = async |token: &str| {
         let response = send_refresh(&edge, token).await;
-        assert_eq!(response.status(), 200);
+        assert_eq!(response.status(), 200, "{token}");
         let cookies: Vec<String> = response
             .headers()
             .get_all("set-cookie")

@@ -102,7 +102,7 @@ pub struct System {
 impl System {
     /// Starts the system. Blocks until every part responds.
     pub fn start(sabotage: Sabotage, grace_seconds: u64) -> Self {
-        let stack = Stack::start(&["--engine", "workerd"], None);
+        let stack = Stack::start(&[], None);
         let stores = [(); 2].map(|()| Proxy::start(stack.fact("store_url")));
         let store_url = match sabotage {
             Sabotage::MarkersDropped => filter(&stores[1].url(), sabotage),
@@ -136,7 +136,7 @@ impl System {
             edge_vars(&stack, &edge_store_url, &auth_url, &upstream.url(), &sockets.url(""));
         vars["issuers"].as_array_mut().unwrap().push(second_issuer(&serve(keys)));
         sabotage.change(&mut vars);
-        let options = ["--only", "edge", "--engine", "workerd", "--heap-mb", EDGE_HEAP_MB];
+        let options = ["--only", "edge", "--heap-mb", EDGE_HEAP_MB];
         let [edge, other] = [(); 2].map(|()| Stack::start(&options, Some(vars.clone())));
         let servers = Mutex::new(servers);
         Self { stack, edge, other, stores, auth, upstream, sockets, servers }

@@ -34,20 +34,23 @@ fn edge(at: u64, policy: &str) -> String {
 async fn policies_of_edges_are_listed_and_shown() {
     on_each(async |console, browser, store| {
         let [hash, broken] = hashes();
+        let now_ms = crate::clock::now().0 * 1000;
         assert_eq!(get(&console, &browser, "/policies").await["items"], json!([]));
         store.set(
             "pc:edges",
             json!([
                 "AMS/a",
-                edge(5, "old"),
+                edge(now_ms - 4, "old"),
                 "AMS/b",
-                edge(9, &hash),
+                edge(now_ms, &hash),
                 "AMS/c",
-                edge(7, &hash),
+                edge(now_ms - 2, &hash),
                 "AMS/bad",
                 "{",
                 "AMS/path",
-                edge(9, "../x"),
+                edge(now_ms, "../x"),
+                "AMS/gone",
+                edge(now_ms - 3_601_000, "gone"),
             ]),
         );
         store.set(&format!("pc:policy:{hash}"), document().to_string().into());
@@ -58,9 +61,9 @@ async fn policies_of_edges_are_listed_and_shown() {
         assert_eq!(
             listed["items"],
             json!([
-                { "hash": hash, "edges": [edge("AMS/b", 9), edge("AMS/c", 7)],
+                { "hash": hash, "edges": [edge("AMS/b", now_ms), edge("AMS/c", now_ms - 2)],
                   "edge_count": 2, "routes": 2 },
-                { "hash": "old", "edges": [edge("AMS/a", 5)], "edge_count": 1, "routes": null },
+                { "hash": "old", "edges": [edge("AMS/a", now_ms - 4)], "edge_count": 1, "routes": null },
             ])
         );
         let policy = get(&console, &browser, &format!("/policies/{hash}")).await;
