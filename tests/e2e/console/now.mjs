@@ -91,7 +91,10 @@ async function refusals(desk, facts, access) {
   const { status, code, reply } = await ask(facts, path, { token: `${access.slice(0, -8)}AAAAAAAA` });
   assert.ok(status === 401 || status === 400, `${status} ${code}`);
   const id = reply.request_id;
-  await until(async () => (await desk.api('GET', `/refusals/recent?id=${id}`)).reply.items.length === 1, `the refusal ${id}`, 60);
+  await until(async () => {
+    await ask(facts, '/api/hello', { token: access });
+    return (await desk.api('GET', `/refusals/recent?id=${id}`)).reply.items.length === 1;
+  }, `the refusal ${id}`, 60);
 
   await desk.visit(`/console/refusals?id=${id}`);
   const row = page.locator('tbody tr', { hasText: code });
