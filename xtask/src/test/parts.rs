@@ -230,8 +230,8 @@ const WAITS_A_MINUTE: &str = "resilience::eviction::evicted_marker_is_restored";
 const FAULTS: &str = "resilience::faults::";
 const FAULTS_OF_STORE: &str = "resilience::faults::store::";
 
-/// The tests of the console in a browser, which measure how soon it responds.
-const CONSOLE: &str = "console::console_";
+/// The test that measures how soon the console responds in a browser.
+const CONSOLE: &str = "console::console_responds_in_time_";
 
 /// The test that runs programs of the version before this one next to its own.
 const WITH_PREVIOUS: &str = "resilience::neighbours::previous_version_works_with_this_one";

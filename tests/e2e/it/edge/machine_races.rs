@@ -17,6 +17,9 @@ use tokio::task::JoinHandle;
 
 const ISOLATES: usize = 4;
 
+/// How often the store may not confirm a change in time on a busy machine.
+const UNCONFIRMED_MAX: usize = 4;
+
 /// The time of a request that is answered late on a busy machine, where a delay is allowed.
 const TOLERANCE: Duration = Duration::from_millis(500);
 
@@ -110,6 +113,14 @@ struct Change {
     body: Value,
 }
 
+impl Change {
+    /// Returns whether the store has not confirmed the change yet; otherwise it has this status.
+    fn is_unconfirmed(&self, done: u16) -> bool {
+        assert!([done, 202].contains(&self.status), "{}: {}", self.status, self.body);
+        self.status == 202
+    }
+}
+
 async fn change(scene: &Scene, method: Method, path: &str, body: Option<Value>) -> Change {
     let sent = Instant::now();
     let response = scene.manage(method, path, body).await;
@@ -177,7 +188,14 @@ async fn no_key_passes_after_its_confirmed_end_over_four_isolates() {
         };
         for _ in 0..if is_short() { 1 } else { 4 } {
             for what in ["revoked", "rolled", "rolled with a grace", "rolled and revoked"] {
-                let counts = end_a_key(&scene, &urls, what, bound).await;
+                let mut counts = None;
+                for _ in 0..UNCONFIRMED_MAX {
+                    counts = end_a_key(&scene, &urls, what, bound).await;
+                    if counts.is_some() {
+                        break;
+                    }
+                }
+                let counts = counts.expect("the store confirms a change in time");
                 println!("| {delay_seconds} s | {what} {counts}");
             }
         }
@@ -186,8 +204,9 @@ async fn no_key_passes_after_its_confirmed_end_over_four_isolates() {
     stop(scene.stack).await;
 }
 
-/// Ends a key in one of the ways while it is used, and checks each request.
-async fn end_a_key(scene: &Scene, urls: &[String], what: &str, bound: Duration) -> String {
+/// Ends a key in one of the ways while it is used, and checks each request. Returns `None` if the
+/// store did not confirm it in time (202), in which case nothing is promised.
+async fn end_a_key(scene: &Scene, urls: &[String], what: &str, bound: Duration) -> Option<String> {
     const GRACE: u64 = 3;
     let terms = json!({ "name": "race", "scope": "api:read", "quotas": { "leased": 900_000 } });
     let (id, key) = scene.create(terms).await;
@@ -201,25 +220,37 @@ async fn end_a_key(scene: &Scene, urls: &[String], what: &str, bound: Duration) 
     let (valid_until, ended, new) = match what {
         "revoked" => {
             let done = revoking().await;
-            assert_eq!(done.status, 204);
+            if done.is_unconfirmed(204) {
+                old.end().await;
+                return None;
+            }
             (done.sent, done.confirmed, None)
         }
         "rolled" => {
             let done = rolling(0).await;
-            assert_eq!(done.status, 200);
+            if done.is_unconfirmed(200) {
+                old.end().await;
+                return None;
+            }
             (done.sent, done.confirmed, Some((done.body, done.confirmed)))
         }
         "rolled with a grace" => {
             let done = rolling(GRACE).await;
-            assert_eq!(done.status, 200);
+            if done.is_unconfirmed(200) {
+                old.end().await;
+                return None;
+            }
             let grace = Duration::from_secs(GRACE);
             let valid_until = whole_second(done.sent) + grace;
             (valid_until, done.confirmed + grace, Some((done.body, done.confirmed)))
         }
         _ => {
             let (rolled, revoked) = tokio::join!(rolling(GRACE), revoking());
-            assert_eq!(revoked.status, 204);
-            assert!([200, 409].contains(&rolled.status), "{}", rolled.status);
+            let is_pending = rolled.status != 409 && rolled.is_unconfirmed(200);
+            if revoked.is_unconfirmed(204) || is_pending {
+                old.end().await;
+                return None;
+            }
             let valid_until = rolled.sent.min(revoked.sent);
             let both = rolled.confirmed.max(revoked.confirmed);
             let new = (rolled.status == 200).then_some((rolled.body, both));
@@ -246,7 +277,7 @@ async fn end_a_key(scene: &Scene, urls: &[String], what: &str, bound: Duration) 
             }
         }
     }
-    format!("| {} | {refused} | {:.3} |", hits.len(), last + bound.as_secs_f64())
+    Some(format!("| {} | {refused} | {:.3} |", hits.len(), last + bound.as_secs_f64()))
 }
 
 const QUOTA: u64 = 30;
