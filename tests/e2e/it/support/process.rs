@@ -1,7 +1,7 @@
 //! Processes, folders and ports that end with their test.
 
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -169,7 +169,9 @@ fn test_with_a_server() {
 /// Ctrl-C signals the whole process group of a test run.
 #[test]
 fn interrupted_tests_leave_no_server_behind() {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    // A shell lets its background jobs ignore the signal.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(std::env::current_exe().unwrap());
     let test = "support::process::test_with_a_server";
     command.args(["--ignored", "--nocapture", "--exact", test]);
     let tests = command.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0).spawn();
@@ -182,7 +184,7 @@ fn interrupted_tests_leave_no_server_behind() {
     assert!(Path::new(&stat).exists());
     let group = format!("-{}", tests.id());
     assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
-    tests.wait().unwrap();
+    assert_eq!(tests.wait().unwrap().signal(), Some(2), "the run ended otherwise");
     let begun = Instant::now();
     // What has ended and has not been waited for is a zombie.
     while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {

@@ -19,6 +19,9 @@ const IN_PROGRESS_MAX: usize = 1000;
 /// The time between logins: at most 5 a second, because each costs an argon2id hash.
 const LOGIN_INTERVAL: Duration = Duration::from_millis(200);
 
+/// The time in which the first sessions are logged in.
+const FILLED_WITHIN: Duration = Duration::from_secs(120);
+
 /// The number of requests that wait during a fault of 2 s.
 const WARM_UP_AT_ONCE: usize = 600;
 const WARM_UP_ROUNDS: usize = 6;
@@ -91,9 +94,11 @@ fn choose(chance: &mut Chance) -> Kind {
 /// Logs in the sessions with which a run starts.
 pub async fn fill(world: &World) {
     world.visitors.fill();
+    let begun = Instant::now();
     while world.model.live() < sessions::SESSIONS {
         tokio::time::sleep(LOGIN_INTERVAL).await;
         sessions::log_in(world).await;
+        assert!(begun.elapsed() < FILLED_WITHIN, "logins fail: {:?}", world.record.findings());
     }
 }
 

@@ -24,9 +24,14 @@ const CLEARED_AGAIN: Duration = Duration::from_secs(6);
 /// The longest time until the operator's request succeeds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Sends a request that the limit counts.
+/// The requests one after the other of a caller that exceeds its quota.
+const GREEDY_CALLS: u64 = CUSTOM_QUOTA + 5;
+
+/// Sends a request that the limit counts, or more of them than it admits.
 pub async fn call(world: &World, mut chance: Chance) {
-    if let Some(customer) = world.overrides.any(&mut chance) {
+    let count = if chance.below(6) == 0 { GREEDY_CALLS } else { 1 };
+    let Some(customer) = world.overrides.any(&mut chance) else { return };
+    for _ in 0..count {
         send(world, &customer, &mut chance).await;
     }
 }

@@ -2,6 +2,7 @@
 
 use super::settings::{CUSTOM_QUOTA, FILES, GUEST_QUOTA, ORDERS, PAID, custom_limit, guest_limit};
 use crate::support::http::client_builder;
+use crate::support::issuer::AUDIENCE;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
@@ -52,7 +53,12 @@ impl Sabotage {
                 policy["issuers"][1].as_object_mut().unwrap().remove("events");
             }
             Self::ApisShareTokens => {
-                policy["resources"][0]["audience"] = json!([ORDERS, FILES]);
+                // Resources that share an audience are refused at start.
+                policy.as_object_mut().unwrap().remove("resources");
+                policy["issuers"][1]["audience"] = json!([AUDIENCE, ORDERS, FILES]);
+                for route in policy["routes"].as_array_mut().unwrap() {
+                    route.as_object_mut().unwrap().remove("resource");
+                }
             }
             Self::GuestsUnlimited => policy["limits"][0] = guest_limit(10 * GUEST_QUOTA),
             Self::CreditsUnlimited => {
