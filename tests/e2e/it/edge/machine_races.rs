@@ -114,10 +114,10 @@ struct Change {
 }
 
 impl Change {
-    /// Returns whether the store has not confirmed the change yet; otherwise it has this status.
-    fn is_unconfirmed(&self, done: u16) -> bool {
+    /// Returns whether the store has confirmed the change, which then has this status.
+    fn is_confirmed(&self, done: u16) -> bool {
         assert!([done, 202].contains(&self.status), "{}: {}", self.status, self.body);
-        self.status == 202
+        self.status == done
     }
 }
 
@@ -217,45 +217,36 @@ async fn end_a_key(scene: &Scene, urls: &[String], what: &str, bound: Duration) 
     let rolling = |seconds: u64| change(scene, Method::POST, &roll, grace(seconds));
     let revoking = || change(scene, Method::DELETE, &path, None);
     // The time until which the old secret must work, from which it must not, and the new secret.
-    let (valid_until, ended, new) = match what {
+    let done = match what {
         "revoked" => {
             let done = revoking().await;
-            if done.is_unconfirmed(204) {
-                old.end().await;
-                return None;
-            }
-            (done.sent, done.confirmed, None)
+            done.is_confirmed(204).then_some((done.sent, done.confirmed, None))
         }
         "rolled" => {
             let done = rolling(0).await;
-            if done.is_unconfirmed(200) {
-                old.end().await;
-                return None;
-            }
-            (done.sent, done.confirmed, Some((done.body, done.confirmed)))
+            let new = Some((done.body.clone(), done.confirmed));
+            done.is_confirmed(200).then_some((done.sent, done.confirmed, new))
         }
         "rolled with a grace" => {
             let done = rolling(GRACE).await;
-            if done.is_unconfirmed(200) {
-                old.end().await;
-                return None;
-            }
             let grace = Duration::from_secs(GRACE);
             let valid_until = whole_second(done.sent) + grace;
-            (valid_until, done.confirmed + grace, Some((done.body, done.confirmed)))
+            let new = Some((done.body.clone(), done.confirmed));
+            done.is_confirmed(200).then_some((valid_until, done.confirmed + grace, new))
         }
         _ => {
             let (rolled, revoked) = tokio::join!(rolling(GRACE), revoking());
-            let is_pending = rolled.status != 409 && rolled.is_unconfirmed(200);
-            if revoked.is_unconfirmed(204) || is_pending {
-                old.end().await;
-                return None;
-            }
-            let valid_until = rolled.sent.min(revoked.sent);
             let both = rolled.confirmed.max(revoked.confirmed);
-            let new = (rolled.status == 200).then_some((rolled.body, both));
-            (valid_until, revoked.confirmed, new)
+            let new = (rolled.status == 200).then_some((rolled.body.clone(), both));
+            let is_rolled = rolled.status == 409 || rolled.is_confirmed(200);
+            let valid_until = rolled.sent.min(revoked.sent);
+            let done = (valid_until, revoked.confirmed, new);
+            (revoked.is_confirmed(204) && is_rolled).then_some(done)
         }
+    };
+    let Some((valid_until, ended, new)) = done else {
+        old.end().await;
+        return None;
     };
     let new = new.map(|(body, since)| {
         let secret = body["key"].as_str().unwrap().to_owned();

@@ -6,6 +6,7 @@ use super::history::Revocation;
 use super::model::Token;
 use super::operator;
 use super::record::{Reply, Topic};
+use super::settings::BLOCK_REFRESH_SECONDS;
 use super::state::api_keys::ApiKey;
 use super::state::visitors::Visitor;
 use super::world::World;
@@ -22,12 +23,9 @@ const WATCHED: Duration = Duration::from_secs(4);
 /// The pause between two requests of a blocked caller.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How old the list of blocked addresses may be in an isolate: `block.refresh_seconds`. Only requests
-/// that ask the store nothing else depend on it.
-pub const REFRESH_SECONDS: u64 = 5;
-
-/// When a block of an address is in every isolate's list: with a second for the fetch.
-const REFRESH: Duration = Duration::from_secs(REFRESH_SECONDS + 1);
+/// When a block of an address is in every isolate's list, with a second for the fetch. Only
+/// requests that ask the store nothing else depend on it.
+const REFRESH: Duration = Duration::from_secs(BLOCK_REFRESH_SECONDS + 1);
 
 /// The longest time until a cleared block no longer applies: longer than any fault, its recovery
 /// and the delivery after it.

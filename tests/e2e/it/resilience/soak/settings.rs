@@ -10,6 +10,9 @@ pub const KEY_PREFIX: &str = "pck_live_";
 /// The header that takes keys at two of the routes.
 pub const KEY_HEADER: &str = "X-API-Key";
 
+/// How many seconds old the list of blocked networks may be in an isolate.
+pub const BLOCK_REFRESH_SECONDS: u64 = 5;
+
 /// The URLs of the two APIs that have tokens of their own.
 pub const ORDERS: &str = "https://soak.example/orders";
 pub const FILES: &str = "https://soak.example/files";

@@ -1,12 +1,11 @@
 //! The system under test: a proxy in front of each dependency of the edge, and servers that can be
 //! killed and restarted.
 
-use super::blocks::REFRESH_SECONDS;
 use super::history::REVOCATION_SECONDS_MAX;
 use super::sabotage::{Sabotage, filter};
 use super::settings::{
-    CUSTOM, CUSTOM_QUOTA, FILES, FORGED_KEY, FORGER, GUEST_QUOTA, KEY_HEADER, KEY_PREFIX, ORDERS,
-    PAID, custom_limit, guest_limit, paid_limit,
+    BLOCK_REFRESH_SECONDS, CUSTOM, CUSTOM_QUOTA, FILES, FORGED_KEY, FORGER, GUEST_QUOTA,
+    KEY_HEADER, KEY_PREFIX, ORDERS, PAID, custom_limit, guest_limit, paid_limit,
 };
 use crate::support::events::URL;
 use crate::support::gateway::Gateway;
@@ -263,7 +262,7 @@ fn edge_vars(stack: &Stack, store: &str, auth: &str, upstream: &str, sockets: &s
     let own = stack.fact("edge_url");
     json!({
         "revocation.delay_seconds_max": REVOCATION_SECONDS_MAX,
-        "block.refresh_seconds": REFRESH_SECONDS,
+        "block.refresh_seconds": BLOCK_REFRESH_SECONDS,
         "store.url": store, "STORE_TOKEN": stack.fact("edge_store_token"),
         "store.timeout_ms": STORE_DEADLINE_MS,
         "auth.url": auth, "auth.timeout_ms": 2000,
