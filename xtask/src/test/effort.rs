@@ -21,7 +21,7 @@ pub struct Effort {
     pub is_long: bool,
 }
 
-/// Fits, with a cold build, into the 30 minutes that a change may wait.
+/// Fits, with a cold build, into the 40 minutes that a change may wait.
 pub const DEFAULT: Effort = Effort {
     fuzz_seconds: 5,
     storm_seconds: 10,

@@ -49,8 +49,12 @@ impl Scene {
             "revocation.delay_seconds_max": delay_seconds, "breaker.failures": 0,
             "identity": { "claims": { "plan": "x-plan", "/metadata/tier": "x-tier" } },
             "limits": [{ "name": "calls", "quota": 100_000, "window_seconds": 60, "by": "subject",
-                "algorithm": "fixed_window" }],
+                "algorithm": "fixed_window" },
+                { "name": "hot", "quota": 6000, "window_seconds": 60, "by": "key",
+                  "timing": "leased", "lease_seconds": 5 }],
             "routes": [
+                { "name": "hot", "path": "/api/hot", "access": "protected",
+                  "require": "not_revoked", "limits": ["hot"], "suffixes": "same" },
                 { "name": "write", "path": "/api/write", "access": "protected", "scopes": ["write"],
                   "suffixes": "same" },
                 { "name": "limited", "path": "/api/limited", "access": "protected",
@@ -315,6 +319,60 @@ async fn costs_of_a_key_are_as_documented() {
         }
         scene.stop().await;
     }
+}
+
+/// The goals of leased limits hold for keys: what is in use neither waits for the store nor costs it
+/// much. What it prints is part of the documentation.
+#[tokio::test]
+async fn leased_limit_of_keys_in_use_costs_hardly_a_trip() {
+    if on_memcached() {
+        return;
+    }
+    const AWAY_MS: u64 = 40;
+    const KEYS: u32 = 100;
+    const ROUNDS: u32 = 30;
+    const ROUND: Duration = Duration::from_millis(200);
+    let scene = Scene::start(1, 5).await;
+    let keys: Vec<String> = (0..KEYS).map(|_| new_key()).collect();
+    keys.iter().for_each(|key| scene.put(key, json!({ "jti": unique("key") })));
+    let (client, url) = (client(), scene.url("/api/hot"));
+    let call = async |key: &String| {
+        let begun = Instant::now();
+        assert_eq!(code(client.get(&url).bearer_auth(key)).await, "200");
+        begun.elapsed().as_secs_f64() * 1000.0
+    };
+    scene.proxy.set(Fault::Late { ms: AWAY_MS });
+    // Unknown keys ask the store at a rate.
+    for key in &keys {
+        call(key).await;
+    }
+    let calls = async |rounds: u32| {
+        let (begun, mut took) = (Instant::now(), Vec::new());
+        for round in 0..rounds {
+            let calls = (0..).zip(&keys).map(async |(number, key)| {
+                let at = begun + round * ROUND + number * (ROUND / KEYS);
+                tokio::time::sleep_until(at.into()).await;
+                call(key).await
+            });
+            took.extend(join_all(calls).await);
+        }
+        took
+    };
+    // A caller's own rate is known after a few requests.
+    calls(5).await;
+    let (before, commands) = (trips(&scene.gateway).await, billed(&scene.redis));
+    let mut took = calls(ROUNDS).await;
+    let each = |count: u64| count as f64 / took.len() as f64;
+    let asked = each(trips(&scene.gateway).await - before);
+    let billed = each(billed(&scene.redis) - commands);
+    took.sort_by(f64::total_cmp);
+    let [p50, p99] = [took.len() / 2, took.len() * 99 / 100].map(|place| took[place]);
+    println!(
+        "| {KEYS} keys, five requests a second each | {asked:.3} | {billed:.3} | {p50:.1} | {p99:.1} |"
+    );
+    assert!(asked <= 0.05 && billed <= 0.3, "{asked} trips, {billed} commands");
+    assert!(p50 < AWAY_MS as f64, "{p50} ms");
+    scene.stop().await;
 }
 
 /// Returns how many commands Redis has run, those inside of scripts included.
