@@ -321,7 +321,7 @@ async fn costs_of_a_key_are_as_documented() {
     }
 }
 
-/// The goals of leased limits hold for keys: what is in use neither waits for the store nor costs it
+/// The goals of leased limits hold for keys: those in use neither wait for the store nor cost it
 /// much. What it prints is part of the documentation.
 #[tokio::test]
 async fn leased_limit_of_keys_in_use_costs_hardly_a_trip() {
