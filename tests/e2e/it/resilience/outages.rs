@@ -97,7 +97,7 @@ async fn logout_reaches_the_store_after_it_recovers() {
     }
     assert_refused(get_with(&api, &session.access).await, 401, "token_revoked").await;
 
-    let log = stack.log("auth");
+    let log = stack.log_with("auth", "store_not_updated");
     let line = log.lines().find(|line| line.contains("store_not_updated")).unwrap_or_default();
     assert!(line.contains("\"request_id\":\""), "{log}");
     stop(stack).await;
