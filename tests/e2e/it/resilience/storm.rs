@@ -224,7 +224,9 @@ async fn storm(options: &'static [&'static str]) {
     ]);
     let start = move || {
         let vars = json!({ "store.timeout_ms": 5000, "auth.timeout_ms": 10000, "routes": routes });
-        let one = Stack::start(options, Some(vars));
+        // The bounds below are for the load that passes wrangler.
+        let options = [options, &["--engine", "wrangler"]].concat();
+        let one = Stack::start(&options, Some(vars));
         let two = launch_edge(json!({
             "store.timeout_ms": 5000, "auth.timeout_ms": 10000, "routes": routes,
             "store.url": one.fact("store_url"), "STORE_TOKEN": one.fact("edge_store_token"),
