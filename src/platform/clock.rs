@@ -1,6 +1,6 @@
 //! The clock and timers.
 
-pub use super::now::now_ms;
+pub use super::now::{forget_now, now_ms};
 
 use super::bindings;
 use super::executor::TaskPort;

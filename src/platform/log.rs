@@ -31,8 +31,11 @@ impl Line {
     /// Begins the line of an event.
     pub fn new(level: Level, event: &str) -> Self {
         let (time, level) = (UnixMillis(now_ms()), level.name());
-        let line =
-            format!(r#"{{"time":"{time}","level":"{level}","program":"edge","event":"{event}""#);
+        let mut line = String::with_capacity(BYTES);
+        let _ = write!(
+            line,
+            r#"{{"time":"{time}","level":"{level}","program":"edge","event":"{event}""#
+        );
         Self(line)
     }
 
@@ -45,7 +48,7 @@ impl Line {
         if !text.bytes().all(plain) {
             return self.value(name, &text.into());
         }
-        let _ = write!(self.0, r#","{name}":"{text}""#);
+        self.0.extend([",\"", name, "\":\"", text, "\""]);
         self
     }
 
@@ -75,6 +78,9 @@ impl Line {
         write(&self.0);
     }
 }
+
+/// As much as most lines have.
+const BYTES: usize = 512;
 
 #[cfg(target_arch = "wasm32")]
 fn write(line: &str) {

@@ -1,8 +1,6 @@
 //! Redis commands and their JSON.
 
-use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
-use serde::ser::Serializer;
 use serde_json::value::RawValue;
 use std::cell::Cell;
 use std::fmt;
@@ -64,12 +62,6 @@ impl Command {
     }
 }
 
-/// Serializes as a JSON array of strings. Bytes that are not UTF-8 become U+FFFD.
-impl Serialize for Command {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.words.iter().map(|argument| String::from_utf8_lossy(argument)))
-    }
-}
 
 /// The reason why a request body is rejected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -100,7 +92,31 @@ impl std::error::Error for CommandError {}
 /// Encodes the body of `POST /pipeline` or `POST /multi-exec`. Bytes that are not UTF-8 become
 /// U+FFFD.
 pub fn encode_pipeline(commands: &[Command]) -> String {
-    serde_json::to_string(commands).unwrap_or_default()
+    let mut body = String::with_capacity(512);
+    body.push('[');
+    for (place, command) in commands.iter().enumerate() {
+        body.push_str(if place == 0 { "[" } else { ",[" });
+        for (place, word) in command.words.iter().enumerate() {
+            body.push_str(if place == 0 { "\"" } else { ",\"" });
+            push_escaped(word, &mut body);
+            body.push('"');
+        }
+        body.push(']');
+    }
+    body.push(']');
+    body
+}
+
+/// Appends the inside of a JSON string. Almost every word needs no escape, and is copied as it is.
+fn push_escaped(word: &[u8], body: &mut String) {
+    let is_plain = |byte: &u8| *byte >= b' ' && !matches!(byte, b'"' | b'\\');
+    match std::str::from_utf8(word) {
+        Ok(text) if word.iter().all(is_plain) => body.push_str(text),
+        _ => {
+            let quoted = serde_json::to_string(&String::from_utf8_lossy(word)).unwrap_or_default();
+            body.push_str(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default());
+        }
+    }
 }
 
 /// The bounds of a request body.

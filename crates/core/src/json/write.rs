@@ -66,7 +66,9 @@ fn write_member(place: usize, name: &str, value: &Value, out: &mut String) {
 
 fn write_string(text: &str, out: &mut String) {
     if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
-        let _ = write!(out, "\"{text}\"");
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
     } else {
         out.push_str(&serde_json::to_string(text).unwrap_or_default());
     }

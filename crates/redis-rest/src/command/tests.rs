@@ -51,6 +51,18 @@ fn pipeline_is_bounded() {
     assert_eq!(decode_pipeline(deep.as_bytes(), bounds(1)), Err(CommandError::Malformed));
 }
 
+#[test]
+fn pipeline_is_encoded_as_serde_json_encodes_its_words() {
+    let texts = ["GET", "", "a b", "\u{e9}\u{1f600}", "\"", "\\", "\"\\\"", "\n\0\u{1f}", "\u{7f}"];
+    let mut commands = vec![Command::new("PING")];
+    commands.push(texts.iter().fold(Command::new("A"), |command, text| command.arg(text)));
+    let words = [vec!["PING"], std::iter::once("A").chain(texts).collect()];
+    assert_eq!(encode_pipeline(&commands), serde_json::to_string(&words).unwrap());
+    assert_eq!(encode_pipeline(&[]), "[]");
+    let binary = Command::new("SET").arg_bytes(vec![b'a', 0xff, b'"']);
+    assert_eq!(encode_pipeline(&[binary]), "[[\"SET\",\"a\u{fffd}\\\"\"]]");
+}
+
 #[cfg(not(target_arch = "wasm32"))]
 fn words(words: Vec<String>) -> Option<Command> {
     Command::from_words(words.into_iter().map(String::into_bytes).collect())
