@@ -45,8 +45,9 @@ pub fn spend_leases(
     authenticated: &mut AuthenticatedRequest<'static>,
     context: &RequestContext,
 ) -> u64 {
-    let (leases, now_ms) = (&context.isolate.limits.leases, clock::now_ms());
-    let questions = authenticated.spend_leases(&mut leases.borrow_mut(), now_ms);
+    let (limits, now_ms) = (&context.isolate.limits, clock::now_ms());
+    let (leases, mut owed) = (&limits.leases, limits.owed.borrow_mut());
+    let questions = authenticated.spend_leases(&mut leases.borrow_mut(), &mut owed, now_ms);
     for question in questions {
         let key = question.lease_key();
         if !context.isolate.renewals.add_lease(question) {
@@ -74,14 +75,21 @@ pub fn keep_leases(
     }
 }
 
-/// Records what a limit by the calendar has used, as the store said.
+/// Records what a key has used of a limit by the calendar, or owes to one with a burst, as the store
+/// said.
 pub fn record_use(
     limit_check: &LimitCheck<'static>,
     reply: Option<&Reply>,
     context: &RequestContext,
 ) {
-    if let Some(reply) = reply.filter(|_| limit_check.limit.algorithm.is_calendar()) {
-        context.isolate.limits.periods.borrow_mut().record(limit_check, reply);
+    let Some(reply) = reply else {
+        return;
+    };
+    let limits = &context.isolate.limits;
+    if limit_check.limit.algorithm.is_calendar() {
+        limits.periods.borrow_mut().record(limit_check, reply);
+    } else {
+        limits.owed.borrow_mut().record(limit_check, reply, clock::now_ms());
     }
 }
 

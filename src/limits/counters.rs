@@ -2,7 +2,7 @@
 //! store can't count, and invalid tokens.
 
 use portcullis_core::{
-    BucketKey, GenerationalCache, Leases, LocalCount, LocalCounts, LocalRate, PeriodUses,
+    BucketKey, GenerationalCache, Leases, LocalCount, LocalCounts, LocalRate, OwedUntil, PeriodUses,
 };
 use std::cell::RefCell;
 
@@ -14,6 +14,7 @@ pub struct LimitCounters {
     local: RefCell<Vec<(&'static str, LocalCounts)>>,
     failures: RefCell<LocalCounts>,
     pub leases: RefCell<Leases>,
+    pub owed: RefCell<OwedUntil>,
     /// What limits by the calendar and credits have used.
     pub periods: RefCell<PeriodUses>,
 }
@@ -36,6 +37,7 @@ impl Default for LimitCounters {
             local: RefCell::default(),
             failures: RefCell::new(LocalCounts::new(KEYS_PER_GENERATION)),
             leases: RefCell::new(Leases::new(KEYS_PER_GENERATION)),
+            owed: RefCell::new(OwedUntil::new(KEYS_PER_GENERATION)),
             periods: RefCell::default(),
         }
     }

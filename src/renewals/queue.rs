@@ -109,8 +109,8 @@ mod tests {
         let keys: &'static StoreKeys = Box::leak(Box::new(StoreKeys::new("pc")));
         let terms = limit.lease_terms(100);
         let (key, quota, cost, ahead) = ([0; 32], 100, 0, 8);
-        let is_own = false;
-        LimitCheck { limit, keys, key, quota, is_own, cost, terms, ahead, lease: None }
+        let (is_own, lease, owes_nothing) = (false, None, false);
+        LimitCheck { limit, keys, key, quota, is_own, cost, terms, ahead, lease, owes_nothing }
     }
 
     #[test]

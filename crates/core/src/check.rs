@@ -304,7 +304,8 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
             let (quota, cost) = (limit.quota_for(claims), self.route.cost);
             let is_own = claims.is_some_and(|claims| limit.own_quota(claims).is_some());
             let (keys, terms) = (&self.policy.keys, limit.lease_terms(quota));
-            LimitCheck { limit, keys, key, quota, is_own, cost, terms, ahead: 0, lease: None }
+            let (ahead, lease, owes_nothing) = (0, None, false);
+            LimitCheck { limit, keys, key, quota, is_own, cost, terms, ahead, lease, owes_nothing }
         });
         limit_checks.collect()
     }

@@ -156,6 +156,7 @@ pub use limits::check::{BucketKey, LimitCheck, LimitDecision, refusal_by_limits}
 pub use limits::key::limit_key_text;
 pub use limits::lease::{Granted, LeaseKey, LeaseTerms, Leases, Spend};
 pub use limits::local::{LocalCount, LocalCounts, LocalRate};
+pub use limits::owed::OwedUntil;
 pub use limits::periods::{PeriodUse, PeriodUses};
 pub use limits::restore::{KnownUse, RESTORE_SCRIPT, USED_MAX, restore_command};
 pub use limits::script::{

@@ -7,6 +7,7 @@ mod fixtures;
 pub(crate) mod key;
 pub(crate) mod lease;
 pub(crate) mod local;
+pub(crate) mod owed;
 pub(crate) mod periods;
 pub(crate) mod restore;
 pub(crate) mod script;

@@ -62,7 +62,6 @@ impl Command {
     }
 }
 
-
 /// The reason why a request body is rejected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CommandError {

@@ -2,6 +2,7 @@
 
 use crate::limits::check::LimitCheck;
 use crate::limits::lease::{Granted, Leases, Spend};
+use crate::limits::owed::OwedUntil;
 use crate::policy::route::TokenRequirement;
 use crate::time::UnixSeconds;
 use crate::token::verified::VerifiedToken;
@@ -37,9 +38,15 @@ impl<'p> AuthenticatedRequest<'p> {
 
     /// Spends the isolate's leases: each limit that has one admits the request without the store.
     /// Returns the questions by which leases are renewed in the background.
-    pub fn spend_leases(&mut self, leases: &mut Leases, now_ms: u64) -> Vec<LimitCheck<'p>> {
+    pub fn spend_leases(
+        &mut self,
+        leases: &mut Leases,
+        owed: &mut OwedUntil,
+        now_ms: u64,
+    ) -> Vec<LimitCheck<'p>> {
         let mut questions = Vec::new();
         for limit_check in &mut self.limit_checks {
+            limit_check.owes_nothing = owed.owes_nothing(limit_check.key, now_ms);
             let Some(terms) = limit_check.terms else {
                 continue;
             };

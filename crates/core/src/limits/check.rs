@@ -31,6 +31,8 @@ pub struct LimitCheck<'p> {
     pub ahead: u32,
     /// The lease that admits the request; `None` if the store must count it.
     pub lease: Option<Granted>,
+    /// Whether the key is likely to owe nothing, so that the store has no state of it.
+    pub owes_nothing: bool,
 }
 
 /// What a refusal applies to: if the store refuses one request, it refuses the next with the same
@@ -126,18 +128,36 @@ impl<'p> LimitCheck<'p> {
             let command = command.arg(limit.period_name()).arg(self.quota);
             return command.arg(self.cost).arg(self.ahead);
         }
-        let reserve = self.terms.map_or(0, |terms| terms.reserve);
         let command = command
             .arg(self.quota)
             .arg(u64::from(limit.window_seconds) * 1000)
             .arg(self.cost)
-            .arg(limit.burst_of(self.quota).saturating_sub(reserve));
+            .arg(self.burst(self.quota));
         // The state may be that of another quota: of a plan, or of the API key before a change.
-        match (self.ahead, limit.plans.is_some() || self.is_own) {
-            (0, false) => command,
-            (ahead, false) => command.arg(ahead),
-            (ahead, true) => command.arg(ahead).arg(1),
+        let is_shared = limit.plans.is_some() || self.is_own;
+        // With overrides, the script reads the state with them.
+        let is_guessed = self.owes_nothing && limit.algorithm.has_burst() && !limit.overrides;
+        match (self.ahead, is_shared, is_guessed) {
+            (0, false, false) => command,
+            (ahead, false, false) => command.arg(ahead),
+            (ahead, true, false) => command.arg(ahead).arg(1),
+            (ahead, _, true) => command.arg(ahead).arg(u8::from(is_shared)).arg(1),
         }
+    }
+
+    /// Returns how long the key owes something after the store's reply, in milliseconds, at most a
+    /// few too many. Returns `None` if the algorithm has no burst, or the reply is malformed.
+    pub(super) fn owed_ms(&self, reply: &Reply) -> Option<u64> {
+        let decision = self.decision(reply).filter(|_| self.limit.algorithm.has_burst())?;
+        let owed = u64::from(self.burst(decision.quota)).saturating_sub(decision.left?);
+        let window_ms = u64::from(self.limit.window_seconds) * 1000;
+        Some(owed * window_ms / u64::from(decision.quota.max(1)))
+    }
+
+    /// Returns the burst that all charges are made against.
+    fn burst(&self, quota: u32) -> u32 {
+        let reserve = self.terms.map_or(0, |terms| terms.reserve);
+        self.limit.burst_of(quota).saturating_sub(reserve)
     }
 
     /// Returns what the check's lease is for.

@@ -56,5 +56,6 @@ pub fn check_of(limit: &Limit) -> LimitCheck<'_> {
         terms: None,
         ahead: 3,
         lease: None,
+        owes_nothing: false,
     }
 }

@@ -1,7 +1,8 @@
 -- Counts requests of a rate limit, atomically.
 -- KEYS[1]: the state. KEYS[2]: if the limit takes overrides, the key of one caller's quota. ARGV: algorithm, quota,
 -- window in milliseconds, what the request costs, burst, how much the isolate wants to take in advance, for requests
--- to come, and 1 if callers with other quotas share the state. A cost of 0 takes in advance only.
+-- to come, 1 if callers with other quotas share the state, and 1 if nothing is likely to be owed. A cost of 0 takes in
+-- advance only.
 -- Returns: 1 if the request is admitted, otherwise 0; what is left now; milliseconds until this request would be
 -- admitted; milliseconds until more is left; how much was taken in advance; milliseconds within which that must be
 -- used, or 0 if the algorithm does not say; and the override that applied, or 0.
@@ -27,11 +28,13 @@ end
 
 -- Each algorithm defines: how many milliseconds until `n` more would be admitted; how much is left; and the state
 -- after `n` are counted, with its life. Products of whole numbers, so that nothing is lost by rounding.
-local wait_for, left, count
+local read, wait_for, left, count
 -- Whether the state is older than a change that makes it too high: the clock went back, or the limit was wider. Such
 -- state is written again even if the request is refused. Otherwise it would lock callers out for too long.
 local too_high = false
 local ends = 0
+-- Whether there is no state, as far as is known. That costs a command less to try than to ask.
+local is_new = false
 
 if algorithm == 'gcra' or algorithm == 'token_bucket' then
   -- What is owed, in requests times milliseconds of a window. It shrinks by `quota` each millisecond, and the key
@@ -39,19 +42,24 @@ if algorithm == 'gcra' or algorithm == 'token_bucket' then
   -- the time and the value. The value is what the life was rounded up by, and the quota by which it was computed. It
   -- need not be read if nothing is rounded and there is one quota.
   local full = burst * window
-  local rounded, by = 0, quota
-  if value or window % quota ~= 0 or ARGV[7] == '1' then
-    rounded, by = string.match(value or redis.call('GET', KEYS[1]) or '', '^(%d+):(%d+)$')
-    rounded, by = tonumber(rounded or 0), tonumber(by or quota)
+  local by, owed = quota, 0
+  left, is_new = burst, ARGV[8] == '1' and not value
+  read = function()
+    local rounded = 0
+    if value or window % quota ~= 0 or ARGV[7] == '1' then
+      value = value or redis.call('GET', KEYS[1]) or ''
+      rounded, by = string.match(value, '^(%d+):(%d+)$')
+      rounded, by = tonumber(rounded or 0), tonumber(by or quota)
+    end
+    owed = value == '' and 0 or math.max(0, redis.call('PTTL', KEYS[1]) * by - rounded)
+    -- The quota by which the state was written may allow more. A smaller one does not forgive what is owed: the larger
+    -- one may apply again.
+    local most = by == quota and full or math.max(full, math.ceil((burst + 1) * window * by / quota))
+    too_high = owed > most
+    owed = math.min(owed, most)
+    left = math.floor((full - owed) / window)
   end
-  local owed = math.max(0, redis.call('PTTL', KEYS[1]) * by - rounded)
-  -- The quota by which the state was written may allow more. A smaller one does not forgive what is owed: the larger
-  -- one may apply again.
-  local most = by == quota and full or math.max(full, math.ceil((burst + 1) * window * by / quota))
-  too_high = owed > most
-  owed = math.min(owed, most)
   wait_for = function(n) return math.max(0, math.ceil((owed + n * window - full) / by)) end
-  left = math.floor((full - owed) / window)
   count = function(n)
     owed = owed + n * window
     left = left - n
@@ -107,13 +115,23 @@ else
   end
 end
 
-local wait = wait_for(cost)
--- An isolate takes at most a quarter of what is left, so that near the limit each request is counted by itself.
-local taken = wait == 0 and math.max(0, math.min(wanted, math.floor((left - cost) / 4))) or 0
-local counted = wait == 0 and cost + taken or 0
-if counted > 0 or too_high then
+local wait, taken, counted
+local function judge()
+  wait = wait_for(cost)
+  -- An isolate takes at most a quarter of what is left, so that near the limit each request is counted by itself.
+  taken = wait == 0 and math.max(0, math.min(wanted, math.floor((left - cost) / 4))) or 0
+  counted = wait == 0 and cost + taken or 0
+end
+local function write(...)
   local state, life = count(counted)
-  redis.call('SET', KEYS[1], state, 'PX', string.format('%.0f', math.max(1, life)))
+  return redis.call('SET', KEYS[1], state, 'PX', string.format('%.0f', math.max(1, life)), ...)
+end
+if is_new then judge() end
+-- With NX, a state is written only if there is none, so that a wrong guess loses nothing.
+if not (is_new and counted > 0 and write('NX')) then
+  if read then read() end
+  judge()
+  if counted > 0 or too_high then write() end
 end
 -- After a limit is lowered, more may be used than it has.
 left = math.max(0, left)

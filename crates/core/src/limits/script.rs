@@ -44,9 +44,9 @@ pub static COUNTING_SCRIPTS: [CountingScript; 2] = [
 ];
 
 /// The name of [`LIMIT_SCRIPT`] with key locking.
-pub const LOCKING_LIMIT_SCRIPT_SHA1: &str = "411874a6e9218de5c26c3e5134fb6335e0bea8dc";
+pub const LOCKING_LIMIT_SCRIPT_SHA1: &str = "21aacda2e83f43c6d9f23d46c4b2a873d8e36ee0";
 /// The name of [`LIMIT_SCRIPT`] alone.
-pub const LIMIT_SCRIPT_SHA1: &str = "e336334460be888def4f5968a0d46ef58f26f608";
+pub const LIMIT_SCRIPT_SHA1: &str = "da97f2f042696435d5332b982b35217dc7b840bc";
 /// The name of [`QUOTA_SCRIPT`] with key locking.
 pub const LOCKING_QUOTA_SCRIPT_SHA1: &str = "3c32e445441defa932c46c34dd912aa117bb4224";
 /// The name of [`QUOTA_SCRIPT`] alone.

@@ -211,7 +211,7 @@ const EDGE_COMMANDS: [&str; 16] = [
     "SET pc:refresh:family:x v EX 9",
     "SET pc:refresh_revoked:x 1 EX 9",
     "DEL pc:refresh:x",
-    "EVALSHA 411874a6e9218de5c26c3e5134fb6335e0bea8dc 1 pc:limit:api:bucket:x gcra 1 1 1 0",
+    "EVALSHA 21aacda2e83f43c6d9f23d46c4b2a873d8e36ee0 1 pc:limit:api:bucket:x gcra 1 1 1 0",
     "ZADD pc:sessions:x XX GT 1 x",
     "HINCRBY pc:metrics x 1",
     "EXPIRE pc:metrics 9",

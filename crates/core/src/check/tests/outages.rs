@@ -3,6 +3,7 @@
 use super::*;
 use crate::limits::lease::{Granted, Leases};
 use crate::limits::local::LocalCount;
+use crate::limits::owed::OwedUntil;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -142,16 +143,17 @@ fn limits_are_counted_by_store_or_lease_and_not_for_unlimited_addresses() {
         assert_eq!(authenticated.all_limit_checks().count(), 0);
     });
     let leased = with("203.0.113.2", &|check, authenticated| {
-        let (mut leases, now_ms) = (Leases::new(8), 1_000_000);
+        let (mut leases, mut owed) = (Leases::new(8), OwedUntil::new(8));
+        let now_ms = 1_000_000;
         let mut request = authenticate(check).unwrap();
-        assert_eq!(request.spend_leases(&mut leases, now_ms).len(), 0);
+        assert_eq!(request.spend_leases(&mut leases, &mut owed, now_ms).len(), 0);
         assert_eq!(check.commands(&request).len(), check.commands(authenticated).len());
         let leased = request.limit_checks().find(|check| check.limit.name == "leased").unwrap();
         let granted = Granted { units: 4, left: 2, ..Granted::default() };
         let (key, terms) = (leased.lease_key(), leased.terms.unwrap());
         leases.grant(key, terms, granted, now_ms, now_ms + 1);
         let mut next = authenticate(check).unwrap();
-        next.spend_leases(&mut leases, now_ms + 2);
+        next.spend_leases(&mut leases, &mut owed, now_ms + 2);
         assert_eq!(check.commands(&next).len(), check.commands(authenticated).len() - 1);
         let decided = check.limit_decisions(&next, &[]);
         assert_eq!(decided.iter().map(|own| own.left).collect::<Vec<_>>(), [Some(2)]);

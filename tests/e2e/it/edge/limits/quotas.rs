@@ -240,7 +240,13 @@ async fn commands_of_each_kind_of_limit_are_as_documented() {
     let (redis, gateway) = store().await;
     let kinds = [
         ("gcra", json!({ "quota": 600, "window_seconds": 600 }), 3),
+        ("gcra, nothing owed", json!({ "quota": 1_000_000, "window_seconds": 1000 }), 2),
         ("gcra, overrides", json!({ "quota": 600, "window_seconds": 600, "overrides": true }), 4),
+        (
+            "gcra, overrides, nothing owed",
+            json!({ "quota": 1_000_000, "window_seconds": 1000, "overrides": true }),
+            3,
+        ),
         ("fixed", json!({ "quota": 600, "window_seconds": 600, "algorithm": "fixed_window" }), 4),
         (
             "fixed, overrides",
