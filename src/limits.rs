@@ -75,8 +75,8 @@ pub fn keep_leases(
     }
 }
 
-/// Records what a key has used of a limit by the calendar, or owes to one with a burst, as the store
-/// said.
+/// Records what a key has used of a limit by the calendar, or owes to one with a burst, by the
+/// store's reply.
 pub fn record_use(
     limit_check: &LimitCheck<'static>,
     reply: Option<&Reply>,
