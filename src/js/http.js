@@ -45,7 +45,7 @@ export class TextHeaders {
  * @returns {Promise<Resume>}
  */
 export function fetchText(task, step, textHeaders) {
-  return task.withDeadline(step.deadlineMs, async () => {
+  return task.timer.within(step.deadlineMs, async () => {
     /** @type {RequestInit} */
     const init = { method: step.method, headers: textHeaders.of(step), redirect: 'manual' };
     if (step.contentType) init.body = step.body;
@@ -76,7 +76,7 @@ export function announcedBytes(/** @type {Headers} */ headers) {
  * @returns {Promise<Resume>}
  */
 export function forward(task, step) {
-  return task.withDeadline(step.deadlineMs, async (isLate) => {
+  return task.timer.within(step.deadlineMs, async (isLate) => {
     const { fetcher, url } = targetOf(task.gate, step.url);
     const outbound = outboundRequest(task.takeRequest(), url, task.body, step);
     task.body = undefined;
@@ -97,7 +97,7 @@ export function forward(task, step) {
  * @returns {Promise<Resume>}
  */
 export function forwardAgain(task, step) {
-  return task.withDeadline(step.deadlineMs, async (isLate) => {
+  return task.timer.within(step.deadlineMs, async (isLate) => {
     if (!task.resend) return failed(UNREACHABLE);
     return receive(task, task.resend(), isLate);
   });

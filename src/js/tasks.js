@@ -8,11 +8,12 @@ import {
   __wbg_reset_state as reset, begin, clientLeft, forget, initSync, resume,
 } from './portcullis_edge.js';
 import { TextHeaders, decorate, fetchText, forward, forwardAgain, respond } from './http.js';
-import { internalError, isOverCallLimit, logError, panicked } from './failures.js';
+import { internalError, logError, panicked } from './failures.js';
 import { endStream, openStream } from './streams.js';
 import {
-  PlatformFailure, REJECTED, SETTLED, START, TIMEOUT, UNREACHABLE, decodeStep, encodeRequest, failed,
+  PlatformFailure, REJECTED, SETTLED, START, decodeStep, encodeRequest, failed,
 } from './protocol.js';
+import { StepTimer } from './timer.js';
 
 /**
  * @typedef {import('./protocol.js').Step} Step
@@ -104,10 +105,8 @@ export class RequestTask {
   handler = undefined;
   /** @type {unknown} */
   value = undefined;
-  onTimeout = () => {};
+  timer = new StepTimer();
   takenMs = 0;
-  dueMs = 0;
-  timerMs = Infinity;
 
   /**
    * @param {number} gate
@@ -265,38 +264,6 @@ export class RequestTask {
       work();
       return '';
     });
-  }
-
-  /**
-   * Returns the result of a step, or a failure if it throws or is late. A late step goes on until
-   * its request ends, and can ask whether it is late. One timer serves all steps that are in time.
-   * @param {number} ms
-   * @param {(isLate: () => boolean) => Promise<Resume>} work
-   * @returns {Promise<Resume>}
-   */
-  withDeadline(ms, work) {
-    return new Promise((resolve) => {
-      let late = false;
-      this.onTimeout = () => {
-        late = true;
-        resolve(failed(TIMEOUT));
-      };
-      this.dueMs = Date.now() + ms;
-      if (this.dueMs < this.timerMs) this.armTimer(ms);
-      work(() => late).then(resolve, (error) => {
-        resolve(failed(isOverCallLimit(error) ? REJECTED : UNREACHABLE));
-      });
-    });
-  }
-
-  armTimer(/** @type {number} */ ms) {
-    this.timerMs = Date.now() + ms;
-    setTimeout(() => {
-      const leftMs = this.dueMs - Date.now();
-      this.timerMs = Infinity;
-      if (leftMs > 0) this.armTimer(leftMs);
-      else this.onTimeout();
-    }, ms);
   }
 }
 

@@ -1,7 +1,9 @@
 //! Timeouts of the edge's calls, and streams that outlive them.
 
+use crate::support::edge::start_edge;
 use crate::support::http::{assert_refused, client, field, get, raw_at};
 use crate::support::issuer::{AUDIENCE, ISSUER, Issuer, claims, header};
+use crate::support::provider::{Behaviour, Provider};
 use crate::support::stack::{Stack, stop};
 use serde_json::json;
 use std::io::{Read as _, Write as _};
@@ -57,6 +59,38 @@ async fn timeout_ends_every_wait() {
     assert!(answer.contains("body_too_slow"), "{answer}");
     assert!(begun.elapsed() < Duration::from_secs(3));
     stop(edge).await;
+}
+
+/// An isolate may stand still, to collect garbage for example. A response that came meanwhile is
+/// not late: a failed request would open a breaker, and a pause of one isolate refuse all others.
+#[tokio::test]
+async fn pause_of_the_isolate_is_no_timeout() {
+    let late = Behaviour::Answer { status: 200, body: "late".into(), after_ms: 150 };
+    let upstream = Provider::start(late);
+    let never = Provider::start(Behaviour::Stalls);
+    let stack = start_edge(json!({
+        "upstream.timeout_ms": 400,
+        "routes": [
+            { "name": "late", "path": "/late", "access": "public", "upstream": upstream.url("") },
+            { "name": "never", "path": "/never", "access": "public", "upstream": never.url("") },
+        ],
+    }))
+    .await;
+    assert_eq!(get(&stack.edge("/late")).send().await.unwrap().status(), 200);
+    for (path, status) in [("/late", 200), ("/never", 504)] {
+        let requests: Vec<_> =
+            (0..20).map(|_| tokio::spawn(get(&stack.edge(path)).send())).collect();
+        tokio::time::sleep(Duration::from_millis(70)).await;
+        stack.signal("edge", "-STOP");
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        stack.signal("edge", "-CONT");
+        let resumed = Instant::now();
+        for request in requests {
+            assert_eq!(request.await.unwrap().unwrap().status(), status, "{path}");
+        }
+        println!("{path}: answered {:?} after a pause", resumed.elapsed());
+    }
+    stop(stack).await;
 }
 
 /// The timeout covers the response's head; the body may take longer.

@@ -1,0 +1,67 @@
+// @ts-check
+// The deadline of a task's step.
+
+import { isOverCallLimit } from './failures.js';
+import { REJECTED, TIMEOUT, UNREACHABLE, failed } from './protocol.js';
+
+/** @typedef {import('./protocol.js').Resume} Resume */
+
+/** The timer of a task. One serves all of its steps that are in time. */
+export class StepTimer {
+  onTimeout = () => {};
+  dueMs = 0;
+  timerMs = Infinity;
+  /** Whether a pause of the isolate may prolong the step. */
+  mayPause = false;
+
+  /**
+   * Returns the result of a step, or a failure if it throws or is late. A late step goes on until
+   * its request ends, and can ask whether it is late.
+   * @param {number} ms
+   * @param {(isLate: () => boolean) => Promise<Resume>} work
+   * @returns {Promise<Resume>}
+   */
+  within(ms, work) {
+    return new Promise((resolve) => {
+      let late = false;
+      this.onTimeout = () => {
+        late = true;
+        resolve(failed(TIMEOUT));
+      };
+      this.dueMs = Date.now() + ms;
+      this.mayPause = true;
+      if (this.dueMs < this.timerMs) this.arm(ms);
+      work(() => late).then(resolve, (error) => {
+        resolve(failed(isOverCallLimit(error) ? REJECTED : UNREACHABLE));
+      });
+    });
+  }
+
+  arm(/** @type {number} */ ms) {
+    this.timerMs = Date.now() + ms;
+    setTimeout(() => this.ring(), ms);
+  }
+
+  /**
+   * Ends the step if it is late. After a pause of the isolate, timers run before the responses that
+   * came meanwhile are read. These get a little more time, once: nothing they wait for was slow.
+   */
+  ring() {
+    const now = Date.now();
+    const [leftMs, pausedMs] = [this.dueMs - now, now - this.timerMs];
+    this.timerMs = Infinity;
+    if (leftMs > 0) {
+      this.arm(leftMs);
+    } else if (pausedMs > PAUSE_MS && this.mayPause) {
+      this.mayPause = false;
+      this.arm(AFTER_PAUSE_MS);
+    } else {
+      this.onTimeout();
+    }
+  }
+}
+
+/** A timer that is later than this shows that the isolate stood still, to collect garbage for example. */
+const PAUSE_MS = 50;
+/** Long enough to read what came during a pause. */
+const AFTER_PAUSE_MS = 100;
