@@ -76,8 +76,6 @@ pub fn run(options: &Options) -> Result<()> {
         (_, false) => 2000,
     };
     let (rounds, seconds) = if quick { (3, 1) } else { (6, 3) };
-    // The goals of garbage and forged tokens: no worse than the committed measurements.
-    let committed = goals::Committed::read()?;
     worker::build(&tools)?;
     let gzip_bytes = worker::gzip_bytes()?;
     let mut found = match resume {
@@ -131,7 +129,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     drop(scene);
     found.save()?;
-    let text = report::text(&found, &goals::of(&found, &committed));
+    let text = report::text(&found, &goals::of(&found));
     println!("\n{text}");
     if beside.is_some() && wants(Part::Speed) {
         println!("{}", comparison(&found));

@@ -8,7 +8,7 @@ use super::pool::{Db, Purpose, Tx, bounded, to_i64};
 use portcullis_core::{PeriodUsage, UnixSeconds, UsageBatch, UsageRow};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// What one state in the store has counted of one period of one key of a limit.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,15 +30,28 @@ pub struct QuotaUsage {
 }
 
 impl Db {
-    /// Adds a batch to the counts, unless that was done before. Returns whether it counted.
+    /// Adds batches to the counts, unless that was done before, in one transaction. Returns the ids
+    /// of those that it counted. Many batches have the same rows, so they are added up first.
     pub async fn add_usage(
         &self,
-        batch: &UsageBatch,
+        batches: &[UsageBatch],
         now: UnixSeconds,
-    ) -> Result<bool, sqlx::Error> {
+    ) -> Result<HashSet<String>, sqlx::Error> {
+        if batches.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let mut tx = self.begin().await?;
+        let counted = self.add_batches(&mut tx, batches, now).await?;
+        let mut left = counted.clone();
+        // The list in the store may have a batch twice.
+        let batches: Vec<&UsageBatch> =
+            batches.iter().filter(|batch| left.remove(&batch.id)).collect();
+        if batches.is_empty() {
+            return Ok(counted);
+        }
         // Sorted, so that two transactions lock rows in the same order.
         let mut hours: BTreeMap<[&str; 5], BTreeMap<u64, (u64, u64)>> = BTreeMap::new();
-        for row in &batch.rows {
+        for row in batches.iter().flat_map(|batch| &batch.rows) {
             let names = [&row.route, &row.issuer, &row.subject, &row.client, &row.key];
             let hours = hours.entry(names.map(String::as_str)).or_default();
             let (passed, refused) = hours.entry(row.hour).or_default();
@@ -48,51 +61,52 @@ impl Db {
             .iter()
             .flat_map(|(names, hours)| hours.iter().map(|(hour, counts)| (*hour, *names, *counts)))
             .collect();
-        let mut tx = self.begin().await?;
-        self.count(Purpose::Usage);
-        let inserted = sqlx::query(
-            "INSERT INTO usage_batches (id, counted_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        );
-        let inserted =
-            inserted.bind(batch.id.as_str()).bind(to_i64(now.0)).execute(&mut *tx).await?;
-        if inserted.rows_affected() == 0 {
-            return Ok(false);
-        }
-        for chunk in rows.chunks(CHUNK) {
-            self.add_hours(&mut tx, chunk).await?;
-        }
-        let mut periods: Vec<&PeriodUsage> = batch.periods.iter().collect();
+        self.add_hours(&mut tx, &rows).await?;
+        let mut periods: Vec<&PeriodUsage> =
+            batches.iter().flat_map(|batch| &batch.periods).collect();
         periods.sort_by_key(|period| (&period.limit, &period.state, &period.hash, period.begun));
         for period in periods {
             self.add_period(&mut tx, period, now).await?;
         }
         tx.commit().await?;
-        Ok(true)
+        Ok(counted)
     }
 
-    /// Adds to the counts of hours. A whole chunk is one statement.
+    /// Records the ids of batches, and returns those that are new.
+    async fn add_batches(
+        &self,
+        tx: &mut Tx,
+        batches: &[UsageBatch],
+        now: UnixSeconds,
+    ) -> Result<HashSet<String>, sqlx::Error> {
+        self.count(Purpose::Usage);
+        let mut query = sqlx::query(AssertSqlSafe(format!(
+            "INSERT INTO usage_batches (id, counted_at) VALUES {} ON CONFLICT DO NOTHING
+             RETURNING id",
+            places(batches.len(), 2)
+        )));
+        for batch in batches {
+            query = query.bind(batch.id.as_str()).bind(to_i64(now.0));
+        }
+        let rows = query.fetch_all(&mut **tx).await?;
+        rows.iter().map(|row| row.try_get("id")).collect()
+    }
+
+    /// Adds to the counts of hours.
     async fn add_hours(&self, tx: &mut Tx, rows: &[HourRow<'_>]) -> Result<(), sqlx::Error> {
-        let statement = |count: usize| {
-            let row = |row: usize| {
-                let place = row * COLUMNS;
-                let places: Vec<String> =
-                    (1..=COLUMNS).map(|at| format!("${}", place + at)).collect();
-                format!("({})", places.join(", "))
-            };
-            let rows: Vec<String> = (0..count).map(row).collect();
-            AssertSqlSafe(format!(
+        let mut rest = rows;
+        while !rest.is_empty() {
+            // A few sizes, so that each connection prepares few statements.
+            let (rows, others) = rest.split_at(CHUNK.min(1 << rest.len().ilog2()));
+            rest = others;
+            self.count(Purpose::Usage);
+            let mut query = sqlx::query(AssertSqlSafe(format!(
                 "INSERT INTO usage_hours (hour, route, issuer, subject, client, key_id, passed, refused)
                  VALUES {} ON CONFLICT (hour, route, issuer, subject, client, key_id) DO UPDATE SET
                  passed = usage_hours.passed + excluded.passed,
                  refused = usage_hours.refused + excluded.refused",
-                rows.join(", ")
-            ))
-        };
-        // Only two statements, so that each connection prepares them once.
-        let size = if rows.len() == CHUNK { CHUNK } else { 1 };
-        for rows in rows.chunks(size) {
-            self.count(Purpose::Usage);
-            let mut query = sqlx::query(statement(rows.len()));
+                places(rows.len(), COLUMNS)
+            )));
             for (hour, names, (passed, refused)) in rows {
                 query = query.bind(to_i64(*hour));
                 for name in names {
@@ -223,20 +237,33 @@ impl QuotaUsage {
 
 /// Returns the uses of the service's own API keys in a batch: the id of each key, and when it was
 /// last used, in Unix seconds.
-pub fn key_uses<'a>(rows: &'a [UsageRow], issuer: &str) -> Vec<(&'a str, u64)> {
+pub fn key_uses<'a>(
+    rows: impl IntoIterator<Item = &'a UsageRow>,
+    issuer: &str,
+) -> Vec<(&'a str, u64)> {
     let mut uses: BTreeMap<&str, u64> = BTreeMap::new();
-    for row in rows.iter().filter(|row| !row.key.is_empty() && row.issuer == issuer) {
+    for row in rows.into_iter().filter(|row| !row.key.is_empty() && row.issuer == issuer) {
         let last = uses.entry(&row.key).or_default();
         *last = row.last.max(*last);
     }
     uses.into_iter().collect()
 }
 
+/// Returns the places of the values of some rows.
+fn places(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let places: Vec<String> =
+            (1..=columns).map(|at| format!("${}", row * columns + at)).collect();
+        format!("({})", places.join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+}
+
 /// The counts of an hour: its start, the names, and how many requests passed and were refused.
 type HourRow<'a> = (u64, [&'a str; 5], (u64, u64));
 
-/// How many rows one statement writes.
-const CHUNK: usize = 32;
+/// The most rows that one statement writes.
+const CHUNK: usize = 256;
 /// The columns of a row.
 const COLUMNS: usize = 8;
 /// How long the id of a batch is kept: longer than the store keeps the batch.

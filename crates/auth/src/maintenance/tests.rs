@@ -128,7 +128,7 @@ async fn store_is_checked_while_counts_are_restored() {
                 rows: Vec::new(),
                 periods: periods.collect(),
             };
-            service.db.add_usage(&batch, T).await.unwrap();
+            service.db.add_usage(std::slice::from_ref(&batch), T).await.unwrap();
             *store.counter.lock().unwrap() = None;
             store.checks.store(0, Ordering::Relaxed);
             store.restored.store(0, Ordering::Relaxed);

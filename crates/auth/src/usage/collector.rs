@@ -126,15 +126,30 @@ impl Collector {
         if texts.is_empty() {
             self.metrics.lag_seconds.set(0);
         }
-        let (mut counted, mut bytes) = (Vec::new(), 0);
+        let (mut batches, mut own_texts) = (Vec::new(), Vec::new());
         for text in texts.iter().filter_map(Reply::as_text) {
             match UsageBatch::decode(text, &self.key, self.seal.as_ref()) {
-                Some(batch) => self.count(&batch, now).await?,
-                None => {
-                    self.set_aside(text).await?;
-                    continue;
+                Some(batch) => {
+                    batches.push(batch);
+                    own_texts.push(text);
                 }
+                None => self.set_aside(text).await?,
             }
+        }
+        let mut rest = batches.as_slice();
+        while !rest.is_empty() {
+            // A transaction holds SQLite's only writer.
+            let mut rows = 0;
+            let fits = rest.iter().take_while(|batch| {
+                rows += batch.rows.len() + batch.periods.len();
+                rows <= ROWS_MAX
+            });
+            let (batches, others) = rest.split_at(fits.count().max(1));
+            self.count(batches, now).await?;
+            rest = others;
+        }
+        let (mut counted, mut bytes) = (Vec::new(), 0);
+        for text in own_texts {
             counted.push(Command::new("LREM").arg(&self.key).arg(1).arg(text));
             bytes += text.len();
             if bytes >= REQUEST_BYTES_MAX {
@@ -147,28 +162,31 @@ impl Collector {
         Ok(if is_whole { Round::Done } else { Round::More })
     }
 
-    /// Adds a batch to the database, unless it was added before.
-    async fn count(&self, batch: &UsageBatch, now: UnixSeconds) -> Result<(), String> {
-        let added = timeout(DATABASE_TIMEOUT, self.db.add_usage(batch, now)).await;
+    /// Adds batches to the database, except those that were added before.
+    async fn count(&self, batches: &[UsageBatch], now: UnixSeconds) -> Result<(), String> {
+        let added = timeout(DATABASE_TIMEOUT, self.db.add_usage(batches, now)).await;
         let added = added.map_err(|_| "the database does not respond".to_owned())?;
-        let result = match added.map_err(|error| error.to_string())? {
-            true => "counted",
-            false => "repeated",
-        };
-        self.metrics.batches.with_label_values(&[result]).inc();
-        if result == "counted" {
-            self.metrics.requests.inc_by(batch.requests());
-            self.record_key_use(batch).await;
+        let mut added = added.map_err(|error| error.to_string())?;
+        let mut new = Vec::new();
+        for batch in batches {
+            let is_new = added.remove(&batch.id);
+            let result = if is_new { "counted" } else { "repeated" };
+            self.metrics.batches.with_label_values(&[result]).inc();
+            if is_new {
+                self.metrics.requests.inc_by(batch.requests());
+                new.push(batch);
+            }
+            let lag_seconds = now.0.saturating_sub(batch.at);
+            self.metrics.lag_seconds.set(i64::try_from(lag_seconds).unwrap_or(i64::MAX));
         }
-        let lag_seconds = now.0.saturating_sub(batch.at);
-        self.metrics.lag_seconds.set(i64::try_from(lag_seconds).unwrap_or(i64::MAX));
+        self.record_key_use(&new).await;
         Ok(())
     }
 
-    /// Records when the API keys of a batch were last used. If that fails, the next batch with
-    /// these keys does it.
-    async fn record_key_use(&self, batch: &UsageBatch) {
-        let uses = key_uses(&batch.rows, &self.issuer);
+    /// Records when the API keys of these batches were last used. If that fails, the next batch
+    /// with these keys does it.
+    async fn record_key_use(&self, batches: &[&UsageBatch]) {
+        let uses = key_uses(batches.iter().flat_map(|batch| &batch.rows), &self.issuer);
         if uses.is_empty() {
             return;
         }
@@ -275,6 +293,8 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most batches of one reply.
 const PAGE_MAX: usize = 16;
+/// The most rows of one transaction, unless one batch alone has more.
+const ROWS_MAX: usize = 4096;
 /// How long a request to the store may become before it is sent.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
 /// The longest reply with several batches, and with one. The redis gateway takes requests of

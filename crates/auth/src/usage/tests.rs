@@ -418,7 +418,9 @@ async fn periods_keep_the_largest_report_of_each_state() {
             let mut report = async |periods: Vec<PeriodUsage>, now: UnixSeconds| {
                 number += 1;
                 let batch = UsageBatch { periods, ..batch(&format!("p{number}"), Vec::new()) };
-                assert!(service.db.add_usage(&batch, now).await.unwrap());
+                let counted =
+                    service.db.add_usage(std::slice::from_ref(&batch), now).await.unwrap();
+                assert!(counted.contains(&batch.id));
             };
             report(vec![period("A", "month", 1000, 1, 5), period("B", "credits", 0, 1, 7)], T)
                 .await;
@@ -475,7 +477,7 @@ async fn use_of_credits_is_kept_as_long_as_their_balance() {
             };
             let periods = vec![period("A", 0), period("A", 1000), period("B", 0)];
             let batch = UsageBatch { periods, ..batch("p", Vec::new()) };
-            service.db.add_usage(&batch, T).await.unwrap();
+            service.db.add_usage(std::slice::from_ref(&batch), T).await.unwrap();
             service.db.delete_old_usage(after(2000 * 86_400), 1).await.unwrap();
             let left = service.db.quota_usage(None, [1000, 1000], 10).await.unwrap();
             let left: Vec<_> = left.iter().map(|row| (row.hash.as_str(), row.begun)).collect();
@@ -491,7 +493,7 @@ async fn old_rows_are_deleted() {
         |_| (),
         async |service: TestService| {
             let old = UsageRow { hour: HOUR - 7200, last: HOUR - 7200, ..row("alice", 5) };
-            service.db.add_usage(&batch("a", vec![old, row("alice", 3)]), T).await.unwrap();
+            service.db.add_usage(&[batch("a", vec![old, row("alice", 3)])], T).await.unwrap();
             let day = 86_400;
             assert_eq!(service.db.delete_old_usage(T, 10 * day).await.unwrap(), 0);
             assert_eq!(service.db.delete_old_usage(T, T.0 - HOUR).await.unwrap(), 1);
@@ -587,7 +589,7 @@ async fn report_is_grouped_filtered_and_paged() {
                     rows.push(UsageRow { hour, last: hour, refused: 1, ..row(subject, passed) });
                 }
             }
-            service.db.add_usage(&batch("a", rows), T).await.unwrap();
+            service.db.add_usage(&[batch("a", rows)], T).await.unwrap();
             let answer = async |parameters: &[(&str, &str)]| {
                 let question = ask(parameters).unwrap();
                 let page = service.db.usage(&question.query).await.unwrap();
@@ -676,6 +678,32 @@ fn times_are_seconds_or_dates() {
 }
 
 /// What it prints is the basis of a statement in docs/storage.md. Tests are not optimized.
+/// The promise of a database that is rarely queried holds for usage, too.
+#[tokio::test]
+async fn many_batches_of_the_same_callers_are_a_few_statements() {
+    let store = ListStore::default();
+    let url = store.serve().await;
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let (collector, _) = collector(&service, &url, None);
+            for number in 0..8 {
+                let rows = (0..500).map(|at| row(&format!("s{at}"), 1)).collect();
+                store.push_batch(&batch(&format!("m{number}"), rows));
+            }
+            let queries = service.db.queries().with_label_values(&["usage"]);
+            let before = queries.get();
+            assert_eq!(collector.collect(T).await, Ok(Round::Done));
+            // The ids, and 256 + 128 + 64 + 32 + 16 + 4 rows.
+            assert_eq!(queries.get() - before, 7);
+            assert_eq!(totals(&service).await, (4000, 0));
+            assert!(by_subject(&service).await.values().all(|count| *count == 8));
+            store.clear();
+        },
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn full_batch_holds_the_writer_briefly() {
     on_each_database(
@@ -689,7 +717,7 @@ async fn full_batch_holds_the_writer_briefly() {
                 // A quarter of the rows is new each time.
                 let batch = batch(&format!("f{number}"), rows(128 * number));
                 let begun = std::time::Instant::now();
-                service.db.add_usage(&batch, T).await.unwrap();
+                service.db.add_usage(std::slice::from_ref(&batch), T).await.unwrap();
                 worst = worst.max(begun.elapsed());
             }
             println!("a batch of 512 rows: {worst:?} at most, on {}", &service.url[..8]);

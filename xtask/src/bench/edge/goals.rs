@@ -3,11 +3,7 @@
 use super::cells::{BOUNDED, LEASED, LEASED_BY_DEFAULT, STRICT};
 use super::found::{Found, Sample};
 use super::parts::ONE_TRIP;
-use crate::at;
 use crate::bench::measure::spread;
-use anyhow::{Context as _, Result};
-use serde_json::Value;
-use std::fs;
 
 /// A measure, with its goal.
 pub struct Goal {
@@ -25,34 +21,6 @@ pub enum Bound {
     Open,
 }
 
-/// The requests per second of rejected tokens in the committed measurements, as ratios to bare401.
-pub struct Committed {
-    garbage: f64,
-    forged: f64,
-}
-
-impl Committed {
-    pub fn read() -> Result<Self> {
-        Self::of(&fs::read_to_string(at("docs/performance.json"))?)
-    }
-
-    fn of(performance: &str) -> Result<Self> {
-        let committed: Value = serde_json::from_str(performance)?;
-        let rates = |name: &str| -> Result<Vec<f64>> {
-            let rounds = committed.pointer(&format!("/speed/{name}")).and_then(Value::as_array);
-            let rounds = rounds.with_context(|| format!("{name} was not measured"))?;
-            Ok(rounds.iter().filter_map(|round| round["requests_per_second"].as_f64()).collect())
-        };
-        let bare401 = rates("bare401")?;
-        let ratio = |name| -> Result<f64> {
-            let ratios = rates(name)?.iter().zip(&bare401).map(|(own, bare)| own / bare).collect();
-            // The table has two decimals. The rest is noise.
-            Ok((spread(ratios)[1] * 100.0).floor() / 100.0)
-        };
-        Ok(Self { garbage: ratio("garbage")?, forged: ratio("forged")? })
-    }
-}
-
 impl Goal {
     pub fn holds(&self) -> Option<bool> {
         let (value, _) = self.value?;
@@ -66,7 +34,7 @@ impl Goal {
     }
 }
 
-pub fn of(found: &Found, committed: &Committed) -> Vec<Goal> {
+pub fn of(found: &Found) -> Vec<Goal> {
     let cpu: fn(&Sample) -> f64 = |sample| sample.cpu_us;
     let rate: fn(&Sample) -> f64 = |sample| sample.load.requests_per_second;
     let ratio = |measure: &str, one, other, of, bound| {
@@ -146,24 +114,18 @@ pub fn of(found: &Found, committed: &Committed) -> Vec<Goal> {
             "garbage",
             "bare401",
             rate,
-            AtLeast(committed.garbage),
+            AtLeast(GARBAGE),
         ),
-        ratio(
-            "forged: requests a second, of bare401",
-            "forged",
-            "bare401",
-            rate,
-            AtLeast(committed.forged),
-        ),
+        ratio("forged: requests a second, of bare401", "forged", "bare401", rate, AtLeast(FORGED)),
         plain(
             "bounded, store 40 ms away: p50 ms beyond pass",
             beyond(p50(BOUNDED.name()), p50("pass")),
             AtMost(2.0),
         ),
         plain("strict: trips to the store a request", trips("strict"), Exactly(1.0)),
-        plain("bounded, kept: trips a request", trips("bounded, kept"), Exactly(0.0)),
-        plain("garbage: trips a request", trips("garbage"), Exactly(0.0)),
-        plain("forged: trips a request", trips("forged"), Exactly(0.0)),
+        plain("bounded, kept: trips a request", trips("bounded, kept"), AtMost(OWN_TRIPS)),
+        plain("garbage: trips a request", trips("garbage"), AtMost(OWN_TRIPS)),
+        plain("forged: trips a request", trips("forged"), AtMost(OWN_TRIPS)),
         plain("resident memory after all requests, of that after half", memory, AtMost(1.05)),
         plain("queries of the database, % of requests", queries, AtMost(0.1)),
         ratio("strict: CPU, of jsopt", "strict", "jsopt strict", cpu, Open),
@@ -177,28 +139,21 @@ pub fn of(found: &Found, committed: &Committed) -> Vec<Goal> {
     ]
 }
 
+/// What rejected tokens reached of bare401 on 23 November 2026. They are to become no slower.
+const GARBAGE: f64 = 0.51;
+const FORGED: f64 = 0.26;
+/// What an isolate asks the store for itself: the list of blocked networks every few seconds, and
+/// its counters. No request waits for that.
+const OWN_TRIPS: f64 = 0.001;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bench::edge::found::Trips;
 
-    const PERFORMANCE: &str = r#"{"speed": {
-        "garbage": [{"requests_per_second": 54.9}, {"requests_per_second": 30}, {"requests_per_second": 90}],
-        "forged": [{"requests_per_second": 10}, {"requests_per_second": 20}, {"requests_per_second": 30}],
-        "bare401": [{"requests_per_second": 100}, {"requests_per_second": 100}, {"requests_per_second": 100}]
-    }}"#;
-
     fn verdict(found: &Found, measure: &str) -> Option<bool> {
-        let goals = of(found, &Committed::of(PERFORMANCE).unwrap());
+        let goals = of(found);
         goals.iter().find(|goal| goal.measure == measure).unwrap().holds()
-    }
-
-    #[test]
-    fn goals_of_rejected_tokens_are_the_committed_medians() {
-        let committed = Committed::of(PERFORMANCE).unwrap();
-        assert!((committed.garbage - 0.54).abs() < 1e-9, "{}", committed.garbage);
-        assert!((committed.forged - 0.20).abs() < 1e-9, "{}", committed.forged);
-        assert!(Committed::of("{}").is_err());
     }
 
     #[test]

@@ -57,7 +57,7 @@ async fn only_periods_that_run_are_restored() {
                 period("credits", "U", 0, 7),
             ];
             let batch = UsageBatch { id: "a".into(), at: T.0, rows: Vec::new(), periods };
-            service.db.add_usage(&batch, T).await.unwrap();
+            service.db.add_usage(std::slice::from_ref(&batch), T).await.unwrap();
             seen.lock().unwrap().clear();
             assert_eq!(service.publisher.restore_quotas(T).await, Ok(4));
             let (ends, life) = (DAY + DAY_MS, 400 * DAY_MS);
@@ -92,7 +92,7 @@ async fn every_caller_is_restored_once() {
                 });
                 let (id, periods) = (format!("{origin}"), periods.collect());
                 let batch = UsageBatch { id, at: T.0, rows: Vec::new(), periods };
-                service.db.add_usage(&batch, T).await.unwrap();
+                service.db.add_usage(std::slice::from_ref(&batch), T).await.unwrap();
             }
             seen.lock().unwrap().clear();
             assert_eq!(service.publisher.restore_quotas(T).await, Ok(150));
