@@ -61,7 +61,7 @@ export class StepTimer {
   }
 }
 
-/** A timer that is later than this shows that the isolate stood still, to collect garbage for example. */
+/** A timer that is later than this shows that the isolate stood still. */
 const PAUSE_MS = 50;
 /** Long enough to read what came during a pause. */
 const AFTER_PAUSE_MS = 100;
