@@ -235,7 +235,7 @@ async fn a_trap_after_a_client_has_left_ends_the_instance() {
 }
 
 /// The first one is the entry.
-const SCRIPTS: [&str; 10] = [
+const SCRIPTS: [&str; 11] = [
     "worker.js",
     "gate.js",
     "gates.js",
@@ -246,5 +246,6 @@ const SCRIPTS: [&str; 10] = [
     "streams.js",
     "crypto.js",
     "failures.js",
+    "timer.js",
 ];
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
