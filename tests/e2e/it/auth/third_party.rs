@@ -31,7 +31,9 @@ impl Provider {
 
     async fn get(&self, path: &str) -> Value {
         let answer = client().get(format!("{}{path}", self.url)).send().await.unwrap();
-        answer.json().await.unwrap()
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        serde_json::from_str(&text)
+            .unwrap_or_else(|_| panic!("{path}: {status} {text}\n{}", self.process.text()))
     }
 
     async fn refreshes(&self) -> u64 {
