@@ -43,7 +43,6 @@ thread_local! {
 /// `permits`, JavaScript answers permitted requests itself.
 #[wasm_bindgen]
 pub fn begin(gate: u32, id: u32, permits: bool, request: String) -> String {
-    clock::forget_now();
     let purpose = if permits { Purpose::Permit } else { Purpose::Forward };
     pipeline::begin(&instance(gate), id, purpose, request)
 }
@@ -51,14 +50,12 @@ pub fn begin(gate: u32, id: u32, permits: bool, request: String) -> String {
 /// Resumes the task `id` with the result of its step. Returns its next step or its end, encoded.
 #[wasm_bindgen]
 pub fn resume(gate: u32, id: u32, status: u16, text: String) -> String {
-    clock::forget_now();
     instance(gate).executor.resume(id, status, text)
 }
 
 /// Drops a task that will not be resumed.
 #[wasm_bindgen]
 pub fn forget(gate: u32, id: u32) {
-    clock::forget_now();
     instance(gate).executor.forget(id);
 }
 
@@ -66,15 +63,16 @@ pub fn forget(gate: u32, id: u32) {
 /// task.
 #[wasm_bindgen(js_name = clientLeft)]
 pub fn client_left(gate: u32, id: u32, request_id: &str) {
-    clock::forget_now();
     let instance = instance(gate);
     if instance.executor.forget(id) {
         metrics::export::record_client_left(request_id, &instance.isolate());
     }
 }
 
-/// Returns a gate of this instance, which reads its configuration the first time.
+/// Returns a gate of this instance, which reads its configuration the first time. Each call of
+/// JavaScript begins with this.
 fn instance(gate: u32) -> Rc<Instance> {
+    clock::forget_now();
     let found = INSTANCES.with_borrow(|instances| {
         instances.iter().find(|(own, _)| *own == gate).map(|(_, found)| Rc::clone(found))
     });

@@ -6,6 +6,7 @@ import {
   PlatformFailure, TIMEOUT, TOO_LARGE, UNREACHABLE, decodeForward, decodeRespond, encodeCaptured,
   encodeLocation, failed, responded,
 } from './protocol.js';
+import { startDeadline } from './timer.js';
 
 /**
  * @typedef {import('./protocol.js').FetchText} FetchText
@@ -279,13 +280,13 @@ function applyHeaders(headers, fields) {
 async function withinDeadline(ms, work) {
   /** @type {PromiseWithResolvers<never>} */
   const { promise: late, reject } = Promise.withResolvers();
-  const timer = setTimeout(() => reject(new PlatformFailure(TIMEOUT)), ms);
+  const stop = startDeadline(ms, () => reject(new PlatformFailure(TIMEOUT)));
   try {
     return await Promise.race([work(), late]);
   } catch (error) {
     throw error instanceof PlatformFailure ? error : new PlatformFailure(UNREACHABLE);
   } finally {
-    clearTimeout(timer);
+    stop();
   }
 }
 

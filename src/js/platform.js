@@ -6,6 +6,7 @@ import { isOverCallLimit } from './failures.js';
 import {
   PlatformFailure, REJECTED, TIMEOUT, TOO_LARGE, UNREACHABLE, decodePoint,
 } from './protocol.js';
+import { startDeadline } from './timer.js';
 
 export function now() {
   return Date.now();
@@ -183,7 +184,7 @@ export async function cachePut(url, text, seconds) {
  */
 export async function exchange(address, tls, batch, deadlineMs, bytesMax) {
   const abort = new AbortController();
-  const timer = setTimeout(() => abort.abort(), deadlineMs);
+  const stop = startDeadline(deadlineMs, () => abort.abort());
   /** @type {Socket | undefined} */
   let socket;
   try {
@@ -199,7 +200,7 @@ export async function exchange(address, tls, batch, deadlineMs, bytesMax) {
     if (isOverCallLimit(error)) throw new PlatformFailure(REJECTED);
     throw new PlatformFailure(abort.signal.aborted ? TIMEOUT : UNREACHABLE);
   } finally {
-    clearTimeout(timer);
+    stop();
     socket?.close().catch(() => {});
   }
 }

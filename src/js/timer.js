@@ -1,5 +1,6 @@
 // @ts-check
-// The deadline of a task's step.
+// Deadlines. After a pause of the isolate, timers run before the responses that came meanwhile are
+// read. These get a little more time, once: nothing that they wait for was slow.
 
 import { isOverCallLimit } from './failures.js';
 import { REJECTED, TIMEOUT, UNREACHABLE, failed } from './protocol.js';
@@ -42,23 +43,34 @@ export class StepTimer {
     setTimeout(() => this.ring(), ms);
   }
 
-  /**
-   * Ends the step if it is late. After a pause of the isolate, timers run before the responses that
-   * came meanwhile are read. These get a little more time, once: nothing they wait for was slow.
-   */
+  /** Ends the step if it is late. */
   ring() {
-    const now = Date.now();
-    const [leftMs, pausedMs] = [this.dueMs - now, now - this.timerMs];
+    const lateMs = Date.now() - this.dueMs;
     this.timerMs = Infinity;
-    if (leftMs > 0) {
-      this.arm(leftMs);
-    } else if (pausedMs > PAUSE_MS && this.mayPause) {
+    if (lateMs < 0) {
+      this.arm(-lateMs);
+    } else if (lateMs > PAUSE_MS && this.mayPause) {
       this.mayPause = false;
+      this.dueMs += lateMs + AFTER_PAUSE_MS;
       this.arm(AFTER_PAUSE_MS);
     } else {
       this.onTimeout();
     }
   }
+}
+
+/**
+ * Calls `onLate` after `ms`. Returns what prevents that.
+ * @param {number} ms
+ * @param {() => void} onLate
+ */
+export function startDeadline(ms, onLate) {
+  const dueMs = Date.now() + ms;
+  let timer = setTimeout(() => {
+    if (Date.now() - dueMs > PAUSE_MS) timer = setTimeout(onLate, AFTER_PAUSE_MS);
+    else onLate();
+  }, ms);
+  return () => clearTimeout(timer);
 }
 
 /** A timer that is later than this shows that the isolate stood still. */

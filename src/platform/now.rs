@@ -11,7 +11,7 @@ thread_local! {
     static NOW_MS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Forgets the time, which may have moved. Each call of JavaScript begins with this.
+/// Forgets the time, which may have moved since the last call of JavaScript.
 pub fn forget_now() {
     #[cfg(target_arch = "wasm32")]
     NOW_MS.set(0);

@@ -62,10 +62,15 @@ impl Db {
             .flat_map(|(names, hours)| hours.iter().map(|(hour, counts)| (*hour, *names, *counts)))
             .collect();
         self.add_hours(&mut tx, &rows).await?;
-        let mut periods: Vec<&PeriodUsage> =
-            batches.iter().flat_map(|batch| &batch.periods).collect();
-        periods.sort_by_key(|period| (&period.limit, &period.state, &period.hash, period.begun));
-        for period in periods {
+        let mut periods: BTreeMap<_, &PeriodUsage> = BTreeMap::new();
+        for period in batches.iter().flat_map(|batch| &batch.periods) {
+            let key = (&period.limit, &period.state, &period.hash, period.begun, period.origin);
+            let largest = periods.entry(key).or_insert(period);
+            if period.used > largest.used {
+                *largest = period;
+            }
+        }
+        for period in periods.into_values() {
             self.add_period(&mut tx, period, now).await?;
         }
         tx.commit().await?;
@@ -85,8 +90,11 @@ impl Db {
              RETURNING id",
             places(batches.len(), 2)
         )));
-        for batch in batches {
-            query = query.bind(batch.id.as_str()).bind(to_i64(now.0));
+        // Sorted, so that two transactions wait for each other in the same order.
+        let mut ids: Vec<&str> = batches.iter().map(|batch| batch.id.as_str()).collect();
+        ids.sort_unstable();
+        for id in ids {
+            query = query.bind(id).bind(to_i64(now.0));
         }
         let rows = query.fetch_all(&mut **tx).await?;
         rows.iter().map(|row| row.try_get("id")).collect()
@@ -235,8 +243,8 @@ impl QuotaUsage {
     }
 }
 
-/// Returns the uses of the service's own API keys in a batch: the id of each key, and when it was
-/// last used, in Unix seconds.
+/// Returns the uses of the service's own API keys in these rows: the id of each key, and when it
+/// was last used, in Unix seconds.
 pub fn key_uses<'a>(
     rows: impl IntoIterator<Item = &'a UsageRow>,
     issuer: &str,

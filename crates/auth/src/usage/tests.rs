@@ -687,17 +687,37 @@ async fn many_batches_of_the_same_callers_are_a_few_statements() {
         |_| (),
         async |service: TestService| {
             let (collector, _) = collector(&service, &url, None);
-            for number in 0..8 {
-                let rows = (0..500).map(|at| row(&format!("s{at}"), 1)).collect();
-                store.push_batch(&batch(&format!("m{number}"), rows));
-            }
             let queries = service.db.queries().with_label_values(&["usage"]);
+            // The ids, and 256 + 128 + 64 + 32 + 16 + 4 rows; for 5,000 rows in two transactions.
+            for (name, batches, expect) in [("few", 8, 7), ("more", 10, 14)] {
+                for number in 0..batches {
+                    let rows = (0..500).map(|at| row(&format!("s{at}"), 1)).collect();
+                    store.push_batch(&batch(&format!("{name}{number}"), rows));
+                }
+                let before = queries.get();
+                assert_eq!(collector.collect(T).await, Ok(Round::Done));
+                assert_eq!(queries.get() - before, expect, "{name}");
+            }
+            assert_eq!(totals(&service).await, (9000, 0));
+            assert!(by_subject(&service).await.values().all(|count| *count == 18));
+            // Of one state, the largest report is enough.
+            let period = |used| PeriodUsage {
+                limit: "l".into(),
+                state: "month".into(),
+                hash: "A".into(),
+                begun: 1000,
+                origin: 1,
+                used,
+            };
+            let reports = [3, 9, 5].map(|used| UsageBatch {
+                periods: vec![period(used)],
+                ..batch(&format!("report{used}"), Vec::new())
+            });
             let before = queries.get();
-            assert_eq!(collector.collect(T).await, Ok(Round::Done));
-            // The ids, and 256 + 128 + 64 + 32 + 16 + 4 rows.
-            assert_eq!(queries.get() - before, 7);
-            assert_eq!(totals(&service).await, (4000, 0));
-            assert!(by_subject(&service).await.values().all(|count| *count == 8));
+            assert_eq!(service.db.add_usage(&reports, T).await.unwrap().len(), 3);
+            assert_eq!(queries.get() - before, 2);
+            let kept = service.db.quota_usage(None, [1000, 1000], 10).await.unwrap();
+            assert_eq!(kept.iter().map(|row| row.used).collect::<Vec<_>>(), [9]);
             store.clear();
         },
     )

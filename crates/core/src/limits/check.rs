@@ -135,8 +135,7 @@ impl<'p> LimitCheck<'p> {
             .arg(self.burst(self.quota));
         // The state may be that of another quota: of a plan, or of the API key before a change.
         let is_shared = limit.plans.is_some() || self.is_own;
-        // With overrides, the script reads the state with them.
-        let is_guessed = self.owes_nothing && limit.algorithm.has_burst() && !limit.overrides;
+        let is_guessed = self.owes_nothing && self.may_guess();
         match (self.ahead, is_shared, is_guessed) {
             (0, false, false) => command,
             (ahead, false, false) => command.arg(ahead),
@@ -145,10 +144,16 @@ impl<'p> LimitCheck<'p> {
         }
     }
 
+    /// Returns whether the script may guess that there is no state. With overrides, it reads the
+    /// state with them.
+    fn may_guess(&self) -> bool {
+        self.limit.algorithm.has_burst() && !self.limit.overrides
+    }
+
     /// Returns how long the key owes something after the store's reply, in milliseconds, at most a
-    /// few too many. Returns `None` if the algorithm has no burst, or the reply is malformed.
+    /// few too many. Returns `None` if that decides no guess, or the reply is malformed.
     pub(super) fn owed_ms(&self, reply: &Reply) -> Option<u64> {
-        let decision = self.decision(reply).filter(|_| self.limit.algorithm.has_burst())?;
+        let decision = self.decision(reply).filter(|_| self.may_guess())?;
         let owed = u64::from(self.burst(decision.quota)).saturating_sub(decision.left?);
         let window_ms = u64::from(self.limit.window_seconds) * 1000;
         Some(owed * window_ms / u64::from(decision.quota.max(1)))

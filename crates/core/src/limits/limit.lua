@@ -1,8 +1,8 @@
 -- Counts requests of a rate limit, atomically.
 -- KEYS[1]: the state. KEYS[2]: if the limit takes overrides, the key of one caller's quota. ARGV: algorithm, quota,
 -- window in milliseconds, what the request costs, burst, how much the isolate wants to take in advance, for requests
--- to come, 1 if callers with other quotas share the state, and 1 if nothing is likely to be owed. A cost of 0 takes in
--- advance only.
+-- to come, 1 if callers with other quotas share the state, and 1 if nothing is likely to be owed.
+-- A cost of 0 takes in advance only.
 -- Returns: 1 if the request is admitted, otherwise 0; what is left now; milliseconds until this request would be
 -- admitted; milliseconds until more is left; how much was taken in advance; milliseconds within which that must be
 -- used, or 0 if the algorithm does not say; and the override that applied, or 0.
@@ -52,8 +52,8 @@ if algorithm == 'gcra' or algorithm == 'token_bucket' then
       rounded, by = tonumber(rounded or 0), tonumber(by or quota)
     end
     owed = value == '' and 0 or math.max(0, redis.call('PTTL', KEYS[1]) * by - rounded)
-    -- The quota by which the state was written may allow more. A smaller one does not forgive what is owed: the larger
-    -- one may apply again.
+    -- The quota by which the state was written may allow more. A smaller one does not forgive
+    -- what is owed: the larger one may apply again.
     local most = by == quota and full or math.max(full, math.ceil((burst + 1) * window * by / quota))
     too_high = owed > most
     owed = math.min(owed, most)
@@ -118,7 +118,8 @@ end
 local wait, taken, counted
 local function judge()
   wait = wait_for(cost)
-  -- An isolate takes at most a quarter of what is left, so that near the limit each request is counted by itself.
+  -- An isolate takes at most a quarter of what is left, so that near the limit each request is
+  -- counted by itself.
   taken = wait == 0 and math.max(0, math.min(wanted, math.floor((left - cost) / 4))) or 0
   counted = wait == 0 and cost + taken or 0
 end
