@@ -42,15 +42,20 @@ thread_local! {
 /// Begins the task `id` of a request to a gate. Returns its first step or its end, encoded. With
 /// `permits`, JavaScript answers permitted requests itself.
 #[wasm_bindgen]
-pub fn begin(gate: u32, id: u32, permits: bool, request: String) -> String {
+pub fn begin(gate: u32, id: u32, permits: bool, request: Vec<u8>) -> String {
     let purpose = if permits { Purpose::Permit } else { Purpose::Forward };
-    pipeline::begin(&instance(gate), id, purpose, request)
+    pipeline::begin(&instance(gate), id, purpose, text(request))
 }
 
 /// Resumes the task `id` with the result of its step. Returns its next step or its end, encoded.
 #[wasm_bindgen]
-pub fn resume(gate: u32, id: u32, status: u16, text: String) -> String {
-    instance(gate).executor.resume(id, status, text)
+pub fn resume(gate: u32, id: u32, status: u16, result: Vec<u8>) -> String {
+    instance(gate).executor.resume(id, status, text(result))
+}
+
+/// Returns a text of JavaScript, which encodes it as UTF-8.
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_default()
 }
 
 /// Drops a task that will not be resumed.

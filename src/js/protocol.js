@@ -73,6 +73,18 @@ export class PlatformFailure extends Error {
   }
 }
 
+const encoder = new TextEncoder();
+const buffer = new Uint8Array(16_384);
+
+/**
+ * Encodes a text as UTF-8, until the next call. The glue of wasm-bindgen would copy a text character
+ * by character, which takes ten times as long.
+ */
+export function utf8(/** @type {string} */ text) {
+  const { read, written } = encoder.encodeInto(text, buffer);
+  return read === text.length ? buffer.subarray(0, written) : encoder.encode(text);
+}
+
 /**
  * Encodes a request: time, id, location, method and URL, then names and values of headers.
  * @param {number} nowMs

@@ -11,7 +11,7 @@ import { TextHeaders, decorate, fetchText, forward, forwardAgain, respond } from
 import { internalError, logError, panicked } from './failures.js';
 import { endStream, openStream } from './streams.js';
 import {
-  PlatformFailure, REJECTED, SETTLED, START, decodeStep, encodeRequest, failed,
+  PlatformFailure, REJECTED, SETTLED, START, decodeStep, encodeRequest, failed, utf8,
 } from './protocol.js';
 import { StepTimer } from './timer.js';
 
@@ -37,8 +37,11 @@ class Edge {
   sweptMs = 0;
   /** Counts the instances of Wasm. A panic ends one, and the next one begins. */
   instance = 0;
-  /** The location that serves, from the first request: an isolate stays, and `cf` is slow. */
-  colo = '';
+  /**
+   * The location that serves, from the first request: an isolate stays, and `cf` is slow.
+   * @type {string | undefined}
+   */
+  colo = undefined;
   textHeaders = new TextHeaders();
 
   /** @param {RequestTask} task */
@@ -130,19 +133,20 @@ export class RequestTask {
    */
   respond(request) {
     edge.forgetStale();
-    edge.colo ||= /** @type {string | undefined} */ (request.cf?.colo) ?? '';
+    edge.colo ??= /** @type {string | undefined} */ (request.cf?.colo) ?? '';
     const text = encodeRequest(Date.now(), this.requestId, edge.colo, request);
     this.headLength = text.length;
-    const step = this.callWasm(() => begin(this.gate, this.id, this.handler !== undefined, text));
+    const step = this.callWasm(() => begin(this.gate, this.id, this.handler !== undefined, utf8(text)));
     if (isEnd(step)) return this.end(step);
     this.listen(request.signal);
     return this.run(step);
   }
 
-  // The signal tells of a connection that was reset, and only before there is a response. The
-  // listener is made here, because a closure of `respond` would hold the encoded headers.
+  // The signal tells of a connection that was reset, and only before there is a response. V8 is
+  // late to collect the signal and what its listener holds, so the listener has only the number.
   listen(/** @type {AbortSignal} */ signal) {
-    signal.addEventListener('abort', () => this.leave());
+    const { id } = this;
+    signal.addEventListener('abort', () => edge.tasks.get(id)?.leave());
   }
 
   /** Returns the request, which the task keeps no longer: its headers may be large. */
@@ -164,7 +168,7 @@ export class RequestTask {
       while (!isEnd(step)) {
         const [status, text] = await this.take(step);
         if (this.left) return this.end(LEFT);
-        step = this.callWasm(() => resume(this.gate, this.id, status, text));
+        step = this.callWasm(() => resume(this.gate, this.id, status, utf8(text)));
       }
       return this.end(step);
     } catch (error) {
@@ -208,6 +212,7 @@ export class RequestTask {
    */
   end(end) {
     edge.tasks.delete(this.id);
+    this.timer.stop();
     // Nothing watches it from here on: it has ended, or the task has failed.
     if (this.stream) endStream(this.stream, 'internal');
     switch (end.kind) {
@@ -304,7 +309,8 @@ export function adopt(/** @type {number} */ parent) {
   task.stream = stream;
   edge.task(parent).stream = undefined;
   // It begins once Wasm has returned from the step of its parent.
-  const start = () => task.run(task.callWasm(() => resume(task.gate, task.id, ...START)));
+  const [status, text] = START;
+  const start = () => task.run(task.callWasm(() => resume(gate, task.id, status, utf8(text))));
   context.waitUntil(Promise.resolve().then(start));
   return task.id;
 }

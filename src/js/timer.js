@@ -9,7 +9,7 @@ import { REJECTED, TIMEOUT, UNREACHABLE, failed } from './protocol.js';
 
 /** The timer of a task. One serves all of its steps that are in time. */
 export class StepTimer {
-  onTimeout = () => {};
+  onTimeout = ignore;
   dueMs = 0;
   timerMs = Infinity;
   /** Whether a pause of the isolate may prolong the step. */
@@ -38,6 +38,12 @@ export class StepTimer {
     });
   }
 
+  /** Ends the last step. What it holds can be collected, although the timer still runs. */
+  stop() {
+    this.onTimeout = ignore;
+    this.dueMs = Infinity;
+  }
+
   arm(/** @type {number} */ ms) {
     this.timerMs = Date.now() + ms;
     setTimeout(() => this.ring(), ms);
@@ -47,6 +53,7 @@ export class StepTimer {
   ring() {
     const lateMs = Date.now() - this.dueMs;
     this.timerMs = Infinity;
+    if (this.dueMs === Infinity) return; // It was stopped.
     if (lateMs < 0) {
       this.arm(-lateMs);
     } else if (lateMs > PAUSE_MS && this.mayPause) {
@@ -72,6 +79,8 @@ export function startDeadline(ms, onLate) {
   }, ms);
   return () => clearTimeout(timer);
 }
+
+function ignore() {}
 
 /** A timer that is later than this shows that the isolate stood still. */
 const PAUSE_MS = 50;

@@ -19,6 +19,7 @@ function respond(name, value, body) {
   return `R200\n2\n${name}\n${value}\n${body}`;
 }
 
+const decoder = new TextDecoder();
 let generation = 0;
 /** The step in which a task stays, by the task's number. */
 const stuck = new Map();
@@ -41,7 +42,7 @@ export function clientLeft(_gate, id) {
 }
 
 export function begin(_gate, id, _permits, request) {
-  const url = new URL(request.split('\n')[4]);
+  const url = new URL(decoder.decode(request).split('\n')[4]);
   const target = url.searchParams.get('url');
   switch (url.pathname) {
     case '/panic': throw new WebAssembly.RuntimeError('unreachable');
@@ -66,7 +67,8 @@ export function begin(_gate, id, _permits, request) {
   }
 }
 
-export function resume(_gate, id, status, text) {
+export function resume(_gate, id, status, result) {
+  const text = decoder.decode(result);
   if (stuck.has(id)) return stuck.get(id);
   if (streams.get(id)) {
     setPromise(id, streamEnded(streams.get(id), 500));
