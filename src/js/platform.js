@@ -122,7 +122,10 @@ export function sleep(/** @type {number} */ ms) {
  * @param {number} ms
  */
 export function sooner(promise, ms) {
-  return Promise.race([promise, sleep(ms)]);
+  /** @type {PromiseWithResolvers<undefined>} */
+  const { promise: late, resolve } = Promise.withResolvers();
+  const stop = startDeadline(ms, () => resolve(undefined));
+  return Promise.race([promise, late]).finally(stop);
 }
 
 /** Creates a notification by which one task wakes another. */

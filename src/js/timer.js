@@ -1,19 +1,37 @@
 // @ts-check
 // Deadlines. After a pause of the isolate, timers run before the responses that came meanwhile are
-// read. These get a little more time, once: nothing that they wait for was slow.
+// read. So a deadline waits a little longer, and longer still while responses are being read.
 
 import { isOverCallLimit } from './failures.js';
 import { REJECTED, TIMEOUT, UNREACHABLE, failed } from './protocol.js';
 
 /** @typedef {import('./protocol.js').Resume} Resume */
 
+/** How many calls have ended in this isolate, of all tasks. */
+let ended = 0;
+
+/** The time that a deadline waits longer. */
+class Grace {
+  waitedMs = 0;
+  endedBefore = 0;
+
+  /** Returns whether the deadline waits for another `GRACE_MS`. */
+  extend() {
+    const isPause = this.waitedMs === 0 || ended !== this.endedBefore;
+    if (!isPause || this.waitedMs >= GRACE_MS_MAX) return false;
+    this.waitedMs += GRACE_MS;
+    this.endedBefore = ended;
+    return true;
+  }
+}
+
 /** The timer of a task. One serves all of its steps that are in time. */
 export class StepTimer {
   onTimeout = ignore;
   dueMs = 0;
   timerMs = Infinity;
-  /** Whether a pause of the isolate may prolong the step. */
-  mayPause = false;
+  /** @type {Grace | undefined} */
+  grace = undefined;
 
   /**
    * Returns the result of a step, or a failure if it throws or is late. A late step goes on until
@@ -30,9 +48,13 @@ export class StepTimer {
         resolve(failed(TIMEOUT));
       };
       this.dueMs = Date.now() + ms;
-      this.mayPause = true;
+      this.grace = undefined;
       if (this.dueMs < this.timerMs) this.arm(ms);
-      work(() => late).then(resolve, (error) => {
+      work(() => late).then((result) => {
+        ended += 1;
+        resolve(result);
+      }, (error) => {
+        ended += 1;
         resolve(failed(isOverCallLimit(error) ? REJECTED : UNREACHABLE));
       });
     });
@@ -51,15 +73,14 @@ export class StepTimer {
 
   /** Ends the step if it is late. */
   ring() {
-    const lateMs = Date.now() - this.dueMs;
     this.timerMs = Infinity;
     if (this.dueMs === Infinity) return; // It was stopped.
-    if (lateMs < 0) {
-      this.arm(-lateMs);
-    } else if (lateMs > PAUSE_MS && this.mayPause) {
-      this.mayPause = false;
-      this.dueMs += lateMs + AFTER_PAUSE_MS;
-      this.arm(AFTER_PAUSE_MS);
+    const leftMs = this.dueMs - Date.now();
+    if (leftMs > 0) {
+      this.arm(leftMs);
+    } else if ((this.grace ??= new Grace()).extend()) {
+      this.dueMs = Date.now() + GRACE_MS;
+      this.arm(GRACE_MS);
     } else {
       this.onTimeout();
     }
@@ -72,17 +93,21 @@ export class StepTimer {
  * @param {() => void} onLate
  */
 export function startDeadline(ms, onLate) {
-  const dueMs = Date.now() + ms;
-  let timer = setTimeout(() => {
-    if (Date.now() - dueMs > PAUSE_MS) timer = setTimeout(onLate, AFTER_PAUSE_MS);
+  const grace = new Grace();
+  const ring = () => {
+    if (grace.extend()) timer = setTimeout(ring, GRACE_MS);
     else onLate();
-  }, ms);
-  return () => clearTimeout(timer);
+  };
+  let timer = setTimeout(ring, ms);
+  return () => {
+    ended += 1;
+    clearTimeout(timer);
+  };
 }
 
 function ignore() {}
 
-/** A timer that is later than this shows that the isolate stood still. */
-const PAUSE_MS = 50;
-/** Long enough to read what came during a pause. */
-const AFTER_PAUSE_MS = 100;
+/** Long enough to read the responses that lie ready, if they are few. */
+const GRACE_MS = 20;
+/** The longest time that a deadline waits while others are being read. */
+const GRACE_MS_MAX = 100;
