@@ -3,6 +3,7 @@
 pub mod change;
 
 use super::pool::{Db, Purpose, Tx, to_i64};
+use super::revocations::sample_statement;
 use crate::token::token_hash;
 use portcullis_core::UnixSeconds;
 use sqlx::Row as _;
@@ -187,8 +188,8 @@ impl Db {
         rows.iter().map(Block::read).collect()
     }
 
-    /// Returns a block that the store should have: the first one after a random hash, which was not
-    /// changed after `changed_before` and does not end before `ends_after`.
+    /// Returns a block that the store should have: the first one after a random hash, or of all,
+    /// which was not changed after `changed_before` and does not end before `ends_after`.
     pub async fn sample_block(
         &self,
         hash: &str,
@@ -196,12 +197,12 @@ impl Db {
         ends_after: u64,
     ) -> Result<Option<Block>, sqlx::Error> {
         self.count(Purpose::Maintenance);
-        let row = sqlx::query(
-            "SELECT kind, issuer, name, reason, ends_at, created_at, changed_at, cleared_at, actor
-             FROM blocks WHERE hash > $1 AND cleared_at IS NULL AND changed_at < $2 AND ends_at > $3
-             AND kind IN ('address', 'client', 'key', 'network', 'subject')
-             ORDER BY hash LIMIT 1",
-        )
+        let row = sqlx::query(sample_statement(
+            "kind, issuer, name, reason, ends_at, created_at, changed_at, cleared_at, actor",
+            "blocks",
+            "cleared_at IS NULL AND changed_at < $2 AND ends_at > $3
+             AND kind IN ('address', 'client', 'key', 'network', 'subject')",
+        ))
         .bind(hash)
         .bind(to_i64(changed_before))
         .bind(to_i64(ends_after))

@@ -1,4 +1,4 @@
-//! Deletes expired rows, and lists the revocations that the store must have.
+//! Deletes expired rows.
 
 use super::api_keys::KEY_RETENTION_SECONDS;
 use super::pool::{Db, Purpose, to_i64};
@@ -6,28 +6,6 @@ use crate::token::ACCESS_TOKEN_SECONDS_MAX;
 use portcullis_core::UnixSeconds;
 use redis_rest::Command;
 use sqlx::Row as _;
-
-/// A revocation: the id of what was revoked, and when.
-pub struct Revocation {
-    pub id: String,
-    pub at: u64,
-}
-
-/// The kind of what was revoked.
-#[derive(Clone, Copy)]
-pub enum RevocationKind {
-    Session,
-    /// One access token.
-    Token,
-    /// All tokens of a disabled or deleted client.
-    Client,
-    /// The tokens of a client up to a time.
-    ClientTokens,
-    /// All sessions of a disabled user.
-    User,
-    /// The access tokens of a user up to a time.
-    UserTokens,
-}
 
 impl Db {
     /// Deletes one batch of expired rows and returns their number. `expire` returns the commands
@@ -204,61 +182,6 @@ impl Db {
         }
         tx.commit().await?;
         Ok(rows.len() as u64)
-    }
-
-    /// Returns at most `limit` revocations that follow `after`, oldest first.
-    pub async fn revocations(
-        &self,
-        kind: RevocationKind,
-        after: &Revocation,
-        limit: u32,
-    ) -> Result<Vec<Revocation>, sqlx::Error> {
-        let statement = match kind {
-            RevocationKind::Session => {
-                "SELECT id AS name, revoked_at AS at FROM sessions WHERE revoked_at IS NOT NULL
-                 AND (revoked_at > $1 OR (revoked_at = $1 AND id > $2))
-                 ORDER BY revoked_at, id LIMIT $3"
-            }
-            RevocationKind::Token => {
-                "SELECT jti AS name, revoked_at AS at FROM revoked_tokens
-                 WHERE revoked_at > $1 OR (revoked_at = $1 AND jti > $2)
-                 ORDER BY revoked_at, jti LIMIT $3"
-            }
-            RevocationKind::User => {
-                "SELECT id AS name, disabled_at AS at FROM users WHERE disabled_at IS NOT NULL
-                 AND (disabled_at > $1 OR (disabled_at = $1 AND id > $2))
-                 ORDER BY disabled_at, id LIMIT $3"
-            }
-            RevocationKind::UserTokens => {
-                "SELECT id AS name, tokens_revoked_at AS at FROM users
-                 WHERE tokens_revoked_at IS NOT NULL AND disabled_at IS NULL
-                 AND (tokens_revoked_at > $1 OR (tokens_revoked_at = $1 AND id > $2))
-                 ORDER BY tokens_revoked_at, id LIMIT $3"
-            }
-            RevocationKind::Client => {
-                "SELECT id AS name, disabled_at AS at FROM clients WHERE disabled_at IS NOT NULL
-                 AND (disabled_at > $1 OR (disabled_at = $1 AND id > $2))
-                 ORDER BY disabled_at, id LIMIT $3"
-            }
-            RevocationKind::ClientTokens => {
-                "SELECT id AS name, tokens_revoked_at AS at FROM clients
-                 WHERE tokens_revoked_at IS NOT NULL AND disabled_at IS NULL
-                 AND (tokens_revoked_at > $1 OR (tokens_revoked_at = $1 AND id > $2))
-                 ORDER BY tokens_revoked_at, id LIMIT $3"
-            }
-        };
-        self.count(Purpose::Maintenance);
-        let rows = sqlx::query(statement)
-            .bind(to_i64(after.at))
-            .bind(after.id.as_str())
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
-            .await?;
-        let rows = rows.iter().map(|row| {
-            let at: i64 = row.try_get("at")?;
-            Ok(Revocation { id: row.try_get("name")?, at: at.unsigned_abs() })
-        });
-        rows.collect()
     }
 }
 

@@ -204,6 +204,15 @@ impl Db {
         }
     }
 
+    /// Returns what to select rows from that are the elements of a JSON array, each as `value`. So
+    /// one statement writes any number of rows.
+    pub(super) fn json_rows(&self, parameter: &str) -> String {
+        match self.is_postgres() {
+            true => format!("json_array_elements(CAST({parameter} AS JSON)) AS rows (value)"),
+            false => format!("json_each({parameter})"),
+        }
+    }
+
     /// Begins a transaction that may write.
     pub(super) async fn begin(&self) -> Result<Tx, sqlx::Error> {
         self.writer.begin_with(self.begin).await

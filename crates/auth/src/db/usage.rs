@@ -6,6 +6,7 @@ pub use query::{UsageColumn, UsageFilter, UsagePage, UsageQuery, UsageTotals, Us
 
 use super::pool::{Db, Purpose, Tx, bounded, to_i64};
 use portcullis_core::{PeriodUsage, UnixSeconds, UsageBatch, UsageRow};
+use serde_json::{Value, json};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::{BTreeMap, HashSet};
@@ -70,9 +71,7 @@ impl Db {
                 *largest = period;
             }
         }
-        for period in periods.into_values() {
-            self.add_period(&mut tx, period, now).await?;
-        }
+        self.add_periods(&mut tx, periods.into_values(), now).await?;
         tx.commit().await?;
         Ok(counted)
     }
@@ -84,70 +83,72 @@ impl Db {
         batches: &[UsageBatch],
         now: UnixSeconds,
     ) -> Result<HashSet<String>, sqlx::Error> {
-        self.count(Purpose::Usage);
-        let mut query = sqlx::query(AssertSqlSafe(format!(
-            "INSERT INTO usage_batches (id, counted_at) VALUES {} ON CONFLICT DO NOTHING
-             RETURNING id",
-            places(batches.len(), 2)
-        )));
         // Sorted, so that two transactions wait for each other in the same order.
         let mut ids: Vec<&str> = batches.iter().map(|batch| batch.id.as_str()).collect();
         ids.sort_unstable();
-        for id in ids {
-            query = query.bind(id).bind(to_i64(now.0));
-        }
+        let ids: Value = ids.into_iter().map(|id| json!([id])).collect();
+        self.count(Purpose::Usage);
+        let query = sqlx::query(AssertSqlSafe(format!(
+            "INSERT INTO usage_batches (id, counted_at) SELECT value->>0, $2 FROM {} WHERE true
+             ON CONFLICT DO NOTHING RETURNING id",
+            self.json_rows("$1")
+        )));
+        let query = query.bind(ids.to_string()).bind(to_i64(now.0));
         let rows = query.fetch_all(&mut **tx).await?;
         rows.iter().map(|row| row.try_get("id")).collect()
     }
 
     /// Adds to the counts of hours.
     async fn add_hours(&self, tx: &mut Tx, rows: &[HourRow<'_>]) -> Result<(), sqlx::Error> {
-        let mut rest = rows;
-        while !rest.is_empty() {
-            // A few sizes, so that each connection prepares few statements.
-            let (rows, others) = rest.split_at(CHUNK.min(1 << rest.len().ilog2()));
-            rest = others;
-            self.count(Purpose::Usage);
-            let mut query = sqlx::query(AssertSqlSafe(format!(
-                "INSERT INTO usage_hours (hour, route, issuer, subject, client, key_id, passed, refused)
-                 VALUES {} ON CONFLICT (hour, route, issuer, subject, client, key_id) DO UPDATE SET
-                 passed = usage_hours.passed + excluded.passed,
-                 refused = usage_hours.refused + excluded.refused",
-                places(rows.len(), COLUMNS)
-            )));
-            for (hour, names, (passed, refused)) in rows {
-                query = query.bind(to_i64(*hour));
-                for name in names {
-                    query = query.bind((*name).to_owned());
-                }
-                query = query.bind(to_i64(*passed)).bind(to_i64(*refused));
-            }
-            query.execute(&mut **tx).await?;
+        if rows.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let values = rows.iter().map(|(hour, [route, issuer, subject, client, key], counts)| {
+            let (passed, refused) = (to_i64(counts.0), to_i64(counts.1));
+            json!([to_i64(*hour), route, issuer, subject, client, key, passed, refused])
+        });
+        self.count(Purpose::Usage);
+        sqlx::query(AssertSqlSafe(format!(
+            "INSERT INTO usage_hours (hour, route, issuer, subject, client, key_id, passed, refused)
+             SELECT CAST(value->>0 AS BIGINT), value->>1, value->>2, value->>3, value->>4, value->>5,
+             CAST(value->>6 AS BIGINT), CAST(value->>7 AS BIGINT) FROM {} WHERE true
+             ON CONFLICT (hour, route, issuer, subject, client, key_id) DO UPDATE SET
+             passed = usage_hours.passed + excluded.passed,
+             refused = usage_hours.refused + excluded.refused",
+            self.json_rows("$1")
+        )))
+        .bind(values.collect::<Value>().to_string())
+        .execute(&mut **tx)
+        .await
+        .map(|_| ())
     }
 
-    /// Records what a key of a limit has used, unless a later report said more.
-    async fn add_period(
+    /// Records what keys of limits have used, unless a later report said more.
+    async fn add_periods(
         &self,
         tx: &mut Tx,
-        period: &PeriodUsage,
+        periods: impl Iterator<Item = &PeriodUsage>,
         now: UnixSeconds,
     ) -> Result<(), sqlx::Error> {
+        let values: Vec<Value> = periods
+            .map(|PeriodUsage { limit, state, hash, begun, origin, used }| {
+                json!([limit, state, hash, to_i64(*begun), to_i64(*origin), to_i64(*used)])
+            })
+            .collect();
+        if values.is_empty() {
+            return Ok(());
+        }
         self.count(Purpose::Usage);
-        sqlx::query(
+        sqlx::query(AssertSqlSafe(format!(
             "INSERT INTO quota_usage (limit_name, state, hash, begun, origin, used, reported_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             SELECT value->>0, value->>1, value->>2, CAST(value->>3 AS BIGINT),
+             CAST(value->>4 AS BIGINT), CAST(value->>5 AS BIGINT), $2 FROM {} WHERE true
              ON CONFLICT (limit_name, state, hash, begun, origin) DO UPDATE SET
              used = CASE WHEN excluded.used > quota_usage.used THEN excluded.used
              ELSE quota_usage.used END, reported_at = excluded.reported_at",
-        )
-        .bind(period.limit.as_str())
-        .bind(period.state.as_str())
-        .bind(period.hash.as_str())
-        .bind(to_i64(period.begun))
-        .bind(to_i64(period.origin))
-        .bind(to_i64(period.used))
+            self.json_rows("$1")
+        )))
+        .bind(Value::Array(values).to_string())
         .bind(to_i64(now.0))
         .execute(&mut **tx)
         .await
@@ -257,23 +258,9 @@ pub fn key_uses<'a>(
     uses.into_iter().collect()
 }
 
-/// Returns the places of the values of some rows.
-fn places(rows: usize, columns: usize) -> String {
-    let row = |row: usize| {
-        let places: Vec<String> =
-            (1..=columns).map(|at| format!("${}", row * columns + at)).collect();
-        format!("({})", places.join(", "))
-    };
-    (0..rows).map(row).collect::<Vec<_>>().join(", ")
-}
-
 /// The counts of an hour: its start, the names, and how many requests passed and were refused.
 type HourRow<'a> = (u64, [&'a str; 5], (u64, u64));
 
-/// The most rows that one statement writes.
-const CHUNK: usize = 256;
-/// The columns of a row.
-const COLUMNS: usize = 8;
 /// How long the id of a batch is kept: longer than the store keeps the batch.
 const BATCH_ID_SECONDS: u64 = 8 * 86_400;
 /// How long the counts of a calendar period are kept after the last report: two months.

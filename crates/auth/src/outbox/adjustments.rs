@@ -5,7 +5,7 @@ use super::commands::StoreCommands;
 use super::publisher::{BATCH, Publisher, RECENT_SECONDS, with_timeout};
 use crate::db::{
     ABOUT_BLOCK, ABOUT_CREDITS, ABOUT_NETWORKS, ABOUT_QUOTA, Block, BlockCommands, BlockKind,
-    BlockedNetwork, CreditBalance, LimitCaller, QuotaOverride, about_block, about_credits,
+    BlockedNetwork, Copied, CreditBalance, LimitCaller, QuotaOverride, about_block, about_credits,
     about_quota,
 };
 use crate::random::random_id;
@@ -145,10 +145,15 @@ impl Publisher {
     }
 
     /// Republishes the blocks, quotas and credits that were changed after `start`, and deletes
-    /// those that are over. Returns the number of commands.
-    pub(super) async fn reconcile_adjustments(&self, start: u64) -> Result<usize, String> {
+    /// those that are over. `changed` says of which there are any. Returns the number of commands.
+    pub(super) async fn reconcile_adjustments(
+        &self,
+        start: u64,
+        changed: &[Copied],
+    ) -> Result<usize, String> {
+        let first = |copied| changed.contains(&copied).then(|| (start, String::new()));
         let mut republished = 0;
-        let mut place: Option<Place> = Some((start, String::new()));
+        let mut place: Option<Place> = first(Copied::Blocks);
         let mut is_list_changed = false;
         while let Some(after) = place {
             let page = with_timeout(self.db.changed_blocks((after.0, &after.1), BATCH)).await?;
@@ -165,7 +170,7 @@ impl Publisher {
             let commands = self.current(&about).await?;
             republished += self.republish(vec![Adjustment { about, commands }]).await?;
         }
-        let mut place: Option<Place> = Some((start, String::new()));
+        let mut place: Option<Place> = first(Copied::Quotas);
         while let Some(after) = place {
             let page = with_timeout(self.db.changed_quotas((after.0, &after.1), BATCH)).await?;
             place = page.last().map(|quota| (quota.changed_at, quota.caller.id()));
@@ -175,7 +180,7 @@ impl Publisher {
             });
             republished += self.republish(adjustments.collect()).await?;
         }
-        let mut place: Option<Place> = Some((start, String::new()));
+        let mut place: Option<Place> = first(Copied::Credits);
         while let Some(after) = place {
             let page = with_timeout(self.db.changed_credits((after.0, &after.1), BATCH)).await?;
             place = page.last().map(|balance| (balance.changed_at, balance.caller.id()));
@@ -230,42 +235,36 @@ impl Publisher {
         let changed_before = now.0.saturating_sub(RECENT_SECONDS);
         let ends_after = now.plus(SAMPLE_MARGIN_SECONDS).0;
         let random = random_id();
-        for hash in [random.as_str(), ""] {
-            let keys = match round % 3 {
-                0 => {
-                    let found = self.db.sample_quota(hash, changed_before, ends_after);
-                    let found = with_timeout(found).await.ok().flatten();
-                    let key = |quota: QuotaOverride| {
-                        self.commands().adjusted_key(&quota.caller, QUOTA_SAMPLE_STATE)
-                    };
-                    found.map(|quota| key(quota).into_iter().collect())
+        let hash = random.as_str();
+        match round % 3 {
+            0 => {
+                let found = self.db.sample_quota(hash, changed_before, ends_after);
+                let found = with_timeout(found).await.ok().flatten();
+                let key = |quota: QuotaOverride| {
+                    self.commands().adjusted_key(&quota.caller, QUOTA_SAMPLE_STATE)
+                };
+                found.and_then(key).into_iter().collect()
+            }
+            1 => {
+                let found = self.db.sample_credits(hash, changed_before);
+                let found = with_timeout(found).await.ok().flatten();
+                let key = |balance: CreditBalance| {
+                    self.commands().adjusted_key(&balance.caller, CREDITS_STATE)
+                };
+                found.and_then(key).into_iter().collect()
+            }
+            _ => {
+                let found = self.db.sample_block(hash, changed_before, ends_after);
+                let Some(block) = with_timeout(found).await.ok().flatten() else {
+                    return Vec::new();
+                };
+                let mut keys: Vec<String> = self.commands().block_key(&block).into_iter().collect();
+                if block.target.kind.is_in_list() {
+                    keys.push(self.commands().keys().blocked_networks());
                 }
-                1 => {
-                    let found = self.db.sample_credits(hash, changed_before);
-                    let found = with_timeout(found).await.ok().flatten();
-                    let key = |balance: CreditBalance| {
-                        self.commands().adjusted_key(&balance.caller, CREDITS_STATE)
-                    };
-                    found.map(|balance| key(balance).into_iter().collect())
-                }
-                _ => {
-                    let found = self.db.sample_block(hash, changed_before, ends_after);
-                    let found = with_timeout(found).await.ok().flatten();
-                    found.map(|block| {
-                        let mut keys: Vec<String> =
-                            self.commands().block_key(&block).into_iter().collect();
-                        if block.target.kind.is_in_list() {
-                            keys.push(self.commands().keys().blocked_networks());
-                        }
-                        keys
-                    })
-                }
-            };
-            if let Some(keys) = keys {
-                return keys;
+                keys
             }
         }
-        Vec::new()
     }
 }
 

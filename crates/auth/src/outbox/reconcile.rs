@@ -2,7 +2,7 @@
 
 use super::commands::{Holder, HolderState, REVOCATION_SECONDS};
 use super::publisher::{BATCH, Publisher, RECENT_SECONDS, with_timeout};
-use crate::db::{Revocation, RevocationKind};
+use crate::db::{Copied, Revocation, RevocationKind};
 use crate::random::random_below;
 use portcullis_core::UnixSeconds;
 use redis_rest::{Command, Reply};
@@ -81,16 +81,9 @@ impl Publisher {
             4 => RevocationKind::ClientTokens,
             _ => RevocationKind::Session,
         };
-        for kind in [kind, RevocationKind::Session] {
-            for at in [start, oldest] {
-                let after = Revocation { id: String::new(), at };
-                let found = with_timeout(self.db.revocations(kind, &after, 1)).await.ok()?;
-                if let Some(found) = found.first().filter(|found| found.at <= newest) {
-                    return Some(self.commands.marker_key(kind, &found.id));
-                }
-            }
-        }
-        None
+        let found = self.db.sample_revocation(kind, [start, oldest, newest]);
+        let (kind, id) = with_timeout(found).await.ok()??;
+        Some(self.commands.marker_key(kind, &id))
     }
 
     /// Republishes the revocations of the last `seconds`: sessions, access tokens, and disabled
@@ -100,14 +93,14 @@ impl Publisher {
     pub async fn reconcile(&self, seconds: u64, now: UnixSeconds) -> Result<usize, String> {
         let start = now.0.saturating_sub(seconds);
         let mut republished = 0;
-        for kind in [
-            RevocationKind::Session,
-            RevocationKind::Token,
-            RevocationKind::User,
-            RevocationKind::UserTokens,
-            RevocationKind::Client,
-            RevocationKind::ClientTokens,
-        ] {
+        let changed = match seconds < REVOCATION_SECONDS {
+            true => with_timeout(self.db.changed_since(start)).await?,
+            false => Copied::all(),
+        };
+        for kind in RevocationKind::ALL {
+            if !changed.contains(&Copied::Revocations(kind)) {
+                continue;
+            }
             let mut after = Revocation { id: String::new(), at: start };
             loop {
                 let mut batch = with_timeout(self.db.revocations(kind, &after, BATCH)).await?;
@@ -130,18 +123,21 @@ impl Publisher {
                     };
                     self.settle(holder, written, now).await?;
                 }
-                let Some(last) = batch.pop() else { break };
-                after = last;
+                let is_last = batch.len() < BATCH as usize;
+                match batch.pop() {
+                    Some(last) if !is_last => after = last,
+                    _ => break,
+                }
             }
         }
         // A publisher that can't write records can't compare them either.
-        if self.commands.records().is_some() {
+        if self.commands.records().is_some() && changed.contains(&Copied::ApiKeys) {
             let since = if seconds < REVOCATION_SECONDS { start } else { 0 };
             republished += self.settle_changed_keys(UnixSeconds(since), now).await?;
         }
         // All adjustments are republished after a loss, however old they are.
         let start = if seconds > RECENT_SECONDS { 0 } else { start };
-        Ok(republished + self.reconcile_adjustments(start).await?)
+        Ok(republished + self.reconcile_adjustments(start, &changed).await?)
     }
 
     /// Corrects the marker of a user or a client, which was just written, if their state has

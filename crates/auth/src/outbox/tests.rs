@@ -1,6 +1,6 @@
 //! Tests of the outbox, with a store that rejects some rows.
 
-use crate::db::{AuditedChange, EndedSession, RevokedToken};
+use crate::db::{AuditedChange, Copied, EndedSession, RevocationKind, RevokedToken};
 use crate::outbox::StoreHealth;
 use crate::testing::{T, TestService, after, on_each_database};
 use portcullis_core::UnixSeconds;
@@ -203,6 +203,112 @@ async fn evicted_marker_is_found_by_a_sample_and_written_again() {
             store.evict_markers();
             assert_eq!(check(6, 86_760).await, StoreHealth::Intact);
             store.0.lock().unwrap().clear();
+        },
+    )
+    .await;
+}
+
+/// The promise of a database that is rarely queried holds for the checks of the store, too.
+#[tokio::test]
+async fn check_of_an_unchanged_database_is_three_queries() {
+    let store = MemoryStore::default();
+    let url = store.serve().await;
+    on_each_database(
+        |config| config.store.url = url.clone(),
+        async |service: TestService| {
+            service.add("alice").await;
+            let check = async |round: u64, seconds: u64| {
+                let queries = service.db.queries().with_label_values(&["upkeep"]);
+                let before = queries.get();
+                let health = service.publisher.check_store("p", round, after(seconds)).await;
+                (health, queries.get() - before)
+            };
+            assert_eq!(check(1, 1000).await.0, StoreHealth::Republished(0));
+            assert_eq!(check(2, 1002).await, (StoreHealth::Intact, 3));
+            // A failover may have lost a write that the counter outlived.
+            let tokens = service.login("alice", T).await;
+            let client = crate::audit::ClientInfo::default();
+            service.sessions.logout(&tokens.refresh_token, &client, after(1003)).await.unwrap();
+            store.evict_markers();
+            assert_eq!(check(3, 1004).await, (StoreHealth::Intact, 4));
+            assert!(store.has_marker());
+            assert_eq!(check(4, 1100).await, (StoreHealth::Intact, 3));
+            store.0.lock().unwrap().clear();
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn each_kind_of_change_is_seen_and_sampled() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let run = async |statement: &str| {
+                service.db.query_number(&format!("{statement} RETURNING 1")).await.unwrap()
+            };
+            service.add("alice").await;
+            service.login("alice", T).await;
+            run("INSERT INTO clients (id, name, scope, auth_method, created_at)
+                 VALUES ('c', 'c', '', 'none', 1)")
+            .await;
+            let revoked = |kind| Copied::Revocations(kind);
+            let row = "'r', 'h', 'l', 'i', '[]', 1, 1";
+            for (copied, statement) in [
+                (revoked(RevocationKind::Session), "UPDATE sessions SET revoked_at = {at}"),
+                (
+                    revoked(RevocationKind::Token),
+                    "INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES ('j', {at}, 9)",
+                ),
+                (revoked(RevocationKind::UserTokens), "UPDATE users SET tokens_revoked_at = {at}"),
+                (revoked(RevocationKind::User), "UPDATE users SET disabled_at = {at}"),
+                (
+                    revoked(RevocationKind::ClientTokens),
+                    "UPDATE clients SET tokens_revoked_at = {at}",
+                ),
+                (revoked(RevocationKind::Client), "UPDATE clients SET disabled_at = {at}"),
+                (
+                    Copied::ApiKeys,
+                    "INSERT INTO api_keys (id, owner_kind, owner_id, name, display_prefix, scope,
+                     quotas, networks, metadata, created_at, changed_at)
+                     VALUES ('k', 'user', 'u', '', '', '', '{}', '[]', '{}', 1, {at})",
+                ),
+                (
+                    Copied::Blocks,
+                    "INSERT INTO blocks (id, hash, kind, issuer, name, reason, actor, ends_at,
+                     created_at, changed_at)
+                     VALUES ('b', 'h', 'subject', 'i', 'n', '', '', 1, 1, {at})",
+                ),
+                (
+                    Copied::Quotas,
+                    "INSERT INTO quota_overrides (id, hash, limit_name, issuer, parts, quota,
+                     created_at, ends_at, changed_at, actor) VALUES ({row}, 9, {at}, '')",
+                ),
+                (
+                    Copied::Credits,
+                    "INSERT INTO credit_balances (id, hash, limit_name, issuer, parts, granted,
+                     created_at, changed_at, actor) VALUES ({row}, {at}, '')",
+                ),
+            ] {
+                let changed = service.db.changed_since(5000).await.unwrap();
+                assert!(!changed.contains(&copied), "{copied:?}");
+                run(&statement.replace("{row}", row).replace("{at}", "5000")).await;
+                assert!(service.db.changed_since(5000).await.unwrap().contains(&copied));
+                assert!(!service.db.changed_since(5001).await.unwrap().contains(&copied));
+                let Copied::Revocations(kind) = copied else { continue };
+                let sample = async |times| {
+                    let found = service.db.sample_revocation(kind, times).await.unwrap();
+                    found.map(|(kind, _)| kind)
+                };
+                assert_eq!(sample([5000, 4000, 6000]).await, Some(kind), "from the time");
+                assert_eq!(sample([5500, 4000, 6000]).await, Some(kind), "the oldest");
+                assert_eq!(sample([5500, 5001, 6000]).await, None, "too old");
+                assert_eq!(sample([4000, 4000, 4999]).await, None, "too new");
+            }
+            // A disabled user needs no other marker, and a session stands in for what is missing.
+            let kind = RevocationKind::UserTokens;
+            let found = service.db.sample_revocation(kind, [5000, 4000, 6000]).await.unwrap();
+            assert!(matches!(found, Some((RevocationKind::Session, _))), "{found:?}");
         },
     )
     .await;

@@ -4,6 +4,7 @@ use super::LimitCaller;
 use crate::db::audit::AuditedChange;
 use crate::db::outbox::OutboxRow;
 use crate::db::pool::{Db, Purpose, to_i64};
+use crate::db::revocations::sample_statement;
 use redis_rest::Command;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -198,18 +199,19 @@ impl Db {
         rows.iter().map(CreditBalance::read).collect()
     }
 
-    /// Returns a balance that the store should have: the first one after a random hash, which was
-    /// not changed after `changed_before`.
+    /// Returns a balance that the store should have: the first one after a random hash, or of
+    /// all, which was not changed after `changed_before`.
     pub async fn sample_credits(
         &self,
         hash: &str,
         changed_before: u64,
     ) -> Result<Option<CreditBalance>, sqlx::Error> {
         self.count(Purpose::Maintenance);
-        let row = sqlx::query(
-            "SELECT hash, limit_name, issuer, parts, granted, created_at, changed_at, actor
-             FROM credit_balances WHERE hash > $1 AND changed_at < $2 ORDER BY hash LIMIT 1",
-        )
+        let row = sqlx::query(sample_statement(
+            "hash, limit_name, issuer, parts, granted, created_at, changed_at, actor",
+            "credit_balances",
+            "changed_at < $2",
+        ))
         .bind(hash)
         .bind(to_i64(changed_before))
         .fetch_optional(&self.readers)

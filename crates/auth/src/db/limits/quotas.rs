@@ -4,6 +4,7 @@ use super::LimitCaller;
 use crate::db::audit::AuditedChange;
 use crate::db::outbox::OutboxRow;
 use crate::db::pool::{Db, Purpose, Tx, to_i64};
+use crate::db::revocations::sample_statement;
 use portcullis_core::UnixSeconds;
 use redis_rest::Command;
 use sqlx::Row as _;
@@ -222,8 +223,8 @@ impl Db {
         rows.iter().map(QuotaOverride::read).collect()
     }
 
-    /// Returns a quota that the store should have: the first one after a random hash, which was not
-    /// changed after `changed_before` and does not end before `ends_after`.
+    /// Returns a quota that the store should have: the first one after a random hash, or of all,
+    /// which was not changed after `changed_before` and does not end before `ends_after`.
     pub async fn sample_quota(
         &self,
         hash: &str,
@@ -231,12 +232,12 @@ impl Db {
         ends_after: u64,
     ) -> Result<Option<QuotaOverride>, sqlx::Error> {
         self.count(Purpose::Maintenance);
-        let row = sqlx::query(
-            "SELECT hash, limit_name, issuer, parts, quota, ends_at, created_at, changed_at,
-             cleared_at, actor FROM quota_overrides
-             WHERE hash > $1 AND cleared_at IS NULL AND changed_at < $2 AND ends_at > $3
-             ORDER BY hash LIMIT 1",
-        )
+        let row = sqlx::query(sample_statement(
+            "hash, limit_name, issuer, parts, quota, ends_at, created_at, changed_at, cleared_at,
+             actor",
+            "quota_overrides",
+            "cleared_at IS NULL AND changed_at < $2 AND ends_at > $3",
+        ))
         .bind(hash)
         .bind(to_i64(changed_before))
         .bind(to_i64(ends_after))
