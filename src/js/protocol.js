@@ -77,8 +77,8 @@ const encoder = new TextEncoder();
 const buffer = new Uint8Array(16_384);
 
 /**
- * Encodes a text as UTF-8, until the next call. The glue of wasm-bindgen would copy a text character
- * by character, which takes ten times as long.
+ * Encodes a text as UTF-8, until the next call. The glue of wasm-bindgen would copy a text
+ * character by character, which takes ten times as long.
  */
 export function utf8(/** @type {string} */ text) {
   const { read, written } = encoder.encodeInto(text, buffer);

@@ -56,3 +56,12 @@ test('a step of its own kind is decoded alike for buffered forwards and for resp
 test('an unknown tag is an error', () => {
   assert.throws(() => protocol.decodeStep('Zunknown'));
 });
+
+test('a text is encoded as UTF-8, however long it is', () => {
+  const decoder = new TextDecoder();
+  for (const text of ['', 'abc', 'é€😀', 'a'.repeat(16_384), 'a'.repeat(16_385), 'é'.repeat(9000)]) {
+    assert.equal(decoder.decode(protocol.utf8(text)), text);
+  }
+  // Wasm reads nothing but UTF-8.
+  assert.equal(decoder.decode(protocol.utf8('a\ud800b')), 'a\ufffdb');
+});

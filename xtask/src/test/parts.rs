@@ -64,7 +64,8 @@ fn docs(tools: &Tools, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Checks the types of the edge's JavaScript, and its wire format against the golden file.
+/// Checks the types of the edge's JavaScript, its wire format against the golden file, and its
+/// deadlines.
 fn javascript(tools: &Tools, report: &mut Report) -> Result<()> {
     // The types of the glue are generated together with the Worker.
     worker::build(tools)?;
@@ -72,8 +73,9 @@ fn javascript(tools: &Tools, report: &mut Report) -> Result<()> {
     tsc.current_dir(at("src/js")).args(["--project", "tsconfig.json"]);
     report.check("types of the edge's JavaScript", tsc)?;
     let mut node = tools.command("node");
-    node.args(["--test", "--test-reporter=tap", "tests/edge-js/protocol.test.mjs"]);
-    report.check("wire format in JavaScript", node)
+    node.args(["--test", "--test-reporter=tap"]);
+    node.args(["protocol", "timer"].map(|name| format!("tests/edge-js/{name}.test.mjs")));
+    report.check("wire format and deadlines in JavaScript", node)
 }
 
 /// Runs the unit tests. The auth service's tests also run on a Postgres.

@@ -1,4 +1,4 @@
-//! The revocations that the store must have, and what was changed of late of all that it must have.
+//! The revocations that the store must have, and which of its data was changed recently.
 
 use super::pool::{Db, Purpose, to_i64};
 use sqlx::any::AnyRow;
