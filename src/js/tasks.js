@@ -37,11 +37,8 @@ class Edge {
   sweptMs = 0;
   /** Counts the instances of Wasm. A panic ends one, and the next one begins. */
   instance = 0;
-  /**
-   * The location that serves, from the first request: an isolate stays, and `cf` is slow.
-   * @type {string | undefined}
-   */
-  colo = undefined;
+  /** The location that serves, from one of the first requests: an isolate stays. */
+  colo = '';
   textHeaders = new TextHeaders();
 
   /** @param {RequestTask} task */
@@ -56,6 +53,15 @@ class Edge {
     const task = this.tasks.get(id);
     if (!task) throw new Error('no task has this number');
     return task;
+  }
+
+  /**
+   * Reads the location. Not every request of another Worker has it, and outside of Cloudflare none
+   * has. `cf` is slow, so later requests are not asked.
+   */
+  locate(/** @type {Request} */ request) {
+    if (this.colo !== '' || this.lastId > LOCATE_TASKS) return;
+    this.colo = /** @type {string | undefined} */ (request.cf?.colo) ?? '';
   }
 
   /** Replaces the instance of Wasm, unless a newer one has begun already. */
@@ -133,7 +139,7 @@ export class RequestTask {
    */
   respond(request) {
     edge.forgetStale();
-    edge.colo ??= /** @type {string | undefined} */ (request.cf?.colo) ?? '';
+    edge.locate(request);
     const text = encodeRequest(Date.now(), this.requestId, edge.colo, request);
     this.headLength = text.length;
     const step = this.callWasm(() => begin(this.gate, this.id, this.handler !== undefined, utf8(text)));
@@ -272,6 +278,8 @@ export class RequestTask {
   }
 }
 
+/** The number of tasks after which the location is not read again. */
+const LOCATE_TASKS = 100;
 /** How often stale tasks are looked for. */
 const SWEEP_MS = 1000;
 /** Longer than a background task takes to begin. */

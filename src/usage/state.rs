@@ -26,16 +26,17 @@ struct Waiting {
 }
 
 impl UsageState {
-    /// Returns whether a batch is due, and if so begins the next interval. An isolate's first
-    /// interval begins with its first request.
+    /// Returns whether a batch is due. An isolate's first interval begins with its first request.
+    /// Within an interval a batch is due if the counts are full and no other batch waits: one that
+    /// is sent is enough, and while the store is down, more would push older ones out.
     pub fn is_due(&self, now_ms: u64, interval_ms: u64) -> bool {
         let begun_ms = self.begun_ms.get();
-        let is_due = begun_ms != 0
-            && (now_ms.abs_diff(begun_ms) >= interval_ms || self.counts.borrow().is_full());
-        if is_due || begun_ms == 0 {
+        let is_over = now_ms.abs_diff(begun_ms) >= interval_ms;
+        if is_over || begun_ms == 0 {
             self.begun_ms.set(now_ms);
         }
-        is_due
+        let is_early = || self.counts.borrow().is_full() && self.waiting.borrow().is_empty();
+        begun_ms != 0 && (is_over || is_early())
     }
 
     /// Adds a batch. Drops the oldest if there are too many, and this one while the store has too

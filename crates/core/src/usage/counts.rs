@@ -42,6 +42,11 @@ pub enum Usage {
 }
 
 impl UsageRow {
+    fn name_bytes(&self) -> usize {
+        let names = [&self.route, &self.issuer, &self.subject, &self.client, &self.key];
+        names.into_iter().map(String::len).sum()
+    }
+
     fn add(&mut self, usage: Usage, now: UnixSeconds) {
         self.last = self.last.max(now.0);
         match usage {
@@ -75,7 +80,10 @@ impl Usage {
 #[derive(Default)]
 pub struct UsageCounts {
     rows: Table<UsageRow>,
+    /// The bytes of the names in `rows`.
     bytes: usize,
+    /// Rows that are taken, and were too many for one batch. Nothing is added to them.
+    rest: Vec<UsageRow>,
     lost: u64,
 }
 
@@ -93,26 +101,35 @@ impl UsageCounts {
         let key = row_key(route, token, hour);
         if let Some(row) = self.rows.get_mut(&key) {
             row.add(usage, now);
-        } else if self.rows.len() >= 2 * ROWS_MAX {
+        } else if self.rows.len() >= 2 * HELD_ROWS || self.bytes >= 2 * HELD_NAME_BYTES {
             self.lost += 1;
         } else {
             let mut row = new_row(route, token, hour);
             row.add(usage, now);
-            let names = [&row.route, &row.issuer, &row.subject, &row.client, &row.key];
-            self.bytes += names.into_iter().map(String::len).sum::<usize>();
+            self.bytes += row.name_bytes();
             self.rows.insert(key, row);
         }
     }
 
     /// Returns whether a batch should be sent before its time.
     pub fn is_full(&self) -> bool {
-        self.rows.len() >= ROWS_MAX || self.bytes >= NAME_BYTES_MAX
+        self.rows.len() >= HELD_ROWS || self.bytes >= HELD_NAME_BYTES || !self.rest.is_empty()
     }
 
-    /// Takes the rows since the last call.
+    /// Takes the rows of a batch: what was counted since, or the next part of that if it is more
+    /// than one batch. So no request pays for more than one.
     pub fn take(&mut self) -> Vec<UsageRow> {
-        self.bytes = 0;
-        std::mem::take(&mut self.rows).into_values()
+        if self.rest.is_empty() {
+            self.bytes = 0;
+            self.rest = std::mem::take(&mut self.rows).into_values();
+        }
+        let mut bytes = 0;
+        let fits = |row: &&UsageRow| {
+            bytes += row.name_bytes();
+            bytes <= NAME_BYTES_MAX
+        };
+        let count = self.rest.iter().rev().take(ROWS_MAX).take_while(fits).count();
+        self.rest.split_off(self.rest.len() - count)
     }
 
     /// Takes the number of requests that were not counted because there was no room.
@@ -162,10 +179,15 @@ pub(super) fn is_name(text: &str) -> bool {
 
 /// The length of an hour in seconds.
 pub(super) const HOUR_SECONDS: u64 = 3600;
-/// How many rows make a batch. An isolate holds twice as many at most.
+/// The most rows of a batch.
 pub(super) const ROWS_MAX: usize = 512;
-/// How many bytes of names make a batch.
+/// The most bytes of names in a batch: far more than those of one row.
 const NAME_BYTES_MAX: usize = 64 * 1024;
+/// How many rows an isolate counts before a batch is sent early, so that the requests of each
+/// caller are added up. It counts up to twice as many.
+const HELD_ROWS: usize = 4 * ROWS_MAX;
+/// The same, in bytes of names.
+const HELD_NAME_BYTES: usize = 4 * NAME_BYTES_MAX;
 /// The longest name in bytes.
 const NAME_LENGTH_MAX: usize = 256;
 

@@ -232,6 +232,49 @@ async fn sums_are_what_was_sent() {
     stop((edges, far, redis, gateway, auth.process)).await;
 }
 
+/// The counts of an interval are more than one batch. Each further request sends one.
+#[tokio::test]
+async fn many_callers_are_sent_in_several_batches() {
+    if on_memcached() {
+        return;
+    }
+    let (redis, gateway) = store().await;
+    let name = unique("callers");
+    let edge = start(vars(&gateway.url, &name, 3600)).await;
+    let url = edge.edge(&format!("/api/{name}"));
+    let send = async |callers: std::ops::Range<usize>, times: usize| {
+        for caller in callers {
+            let token = token(&format!("caller-{caller}"));
+            for _ in 0..times {
+                assert_eq!(get_with(&url, &token).await.status(), 200);
+            }
+        }
+    };
+    let batches = async || gateway.run(json!(["LLEN", "pc:usage"])).await.as_u64().unwrap();
+    send(0..2047, 2).await;
+    assert_eq!(batches().await, 0, "there is room, and the interval is not over");
+    send(2047..2048, 1).await;
+    let begun = Instant::now();
+    let mut sent = 4095;
+    while batches().await < 4 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{} batches", batches().await);
+        send(0..1, 1).await;
+        sent += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // What came since waits for its own batch.
+    send(0..5, 1).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(batches().await, 4);
+    let auth = Auth::start(&gateway).await;
+    let admin = auth.login("admin").await;
+    let counts = auth.counts(&admin, 4095).await;
+    assert_eq!(counts.len(), 2048);
+    assert!(counts.values().all(|count| *count == (2, 0) || *count == (1, 0)), "{counts:?}");
+    println!("2048 callers in 4 batches after {sent} requests");
+    stop((edge, redis, gateway, auth.process)).await;
+}
+
 #[tokio::test]
 async fn isolate_that_ends_loses_one_interval_at_most() {
     if on_memcached() {

@@ -103,25 +103,55 @@ fn long_and_unprintable_names_are_hashed() {
 #[test]
 fn counts_are_bounded() {
     let (mut counts, route) = (UsageCounts::default(), route());
-    for number in 0..ROWS_MAX {
+    for number in 0..HELD_ROWS {
         assert!(!counts.is_full(), "{number}");
         counts.count(Usage::Passed, &route, Some(&token(&number.to_string())), NOW);
     }
     assert!(counts.is_full());
-    for number in ROWS_MAX..2 * ROWS_MAX + 3 {
+    for number in HELD_ROWS..2 * HELD_ROWS + 3 {
         counts.count(Usage::Passed, &route, Some(&token(&number.to_string())), NOW);
     }
     counts.count(Usage::Passed, &route, Some(&token("0")), NOW);
     assert_eq!((counts.take_lost(), counts.take_lost()), (3, 0));
-    let rows = counts.take();
-    assert_eq!((rows.len(), rows.iter().map(|row| row.passed).sum::<u64>()), (1024, 1025));
-    assert!(!counts.is_full());
-    // Long names fill it earlier.
-    for number in 0..260 {
-        let token = token_with(&number.to_string(), |claims| claims.sub = "x".repeat(256));
-        counts.count(Usage::Passed, &route, Some(&token), NOW);
+    let mut rows = counts.take();
+    // A caller whose row is being sent gets a new one.
+    counts.count(Usage::Passed, &route, Some(&token("0")), NOW);
+    for _ in 1..8 {
+        assert!(counts.is_full());
+        rows.extend(counts.take());
     }
-    assert!(counts.is_full());
+    assert_eq!((rows.len(), rows.iter().map(|row| row.passed).sum::<u64>()), (4096, 4097));
+    assert!(!counts.is_full());
+    assert_eq!((counts.take().len(), counts.take().len()), (1, 0));
+}
+
+/// Long names fill a batch, and the isolate, earlier.
+#[test]
+fn bytes_of_names_are_bounded() {
+    let (mut counts, route) = (UsageCounts::default(), route());
+    let long = |number: u32| token_with(&number.to_string(), |claims| claims.sub = "x".repeat(256));
+    let mut number = 0;
+    while !counts.is_full() {
+        counts.count(Usage::Passed, &route, Some(&long(number)), NOW);
+        number += 1;
+    }
+    assert!((900..1024).contains(&number), "{number}");
+    for number in number..3000 {
+        counts.count(Usage::Passed, &route, Some(&long(number)), NOW);
+    }
+    let lost = counts.take_lost();
+    let mut rows = 0;
+    loop {
+        let batch = counts.take();
+        let bytes: usize = batch.iter().map(UsageRow::name_bytes).sum();
+        assert!(bytes <= NAME_BYTES_MAX, "{bytes}");
+        rows += batch.len() as u64;
+        if batch.is_empty() {
+            break;
+        }
+    }
+    assert!(lost > 900, "{lost}");
+    assert_eq!(rows + lost, 3000);
 }
 
 #[test]
