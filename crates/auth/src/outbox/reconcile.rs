@@ -93,9 +93,9 @@ impl Publisher {
     pub async fn reconcile(&self, seconds: u64, now: UnixSeconds) -> Result<usize, String> {
         let start = now.0.saturating_sub(seconds);
         let mut republished = 0;
-        let changed = match seconds < REVOCATION_SECONDS {
-            true => with_timeout(self.db.changed_since(start)).await?,
-            false => Copied::all(),
+        let changed = match seconds > RECENT_SECONDS {
+            true => Copied::all(),
+            false => with_timeout(self.db.changed_since(start)).await?,
         };
         for kind in RevocationKind::ALL {
             if !changed.contains(&Copied::Revocations(kind)) {
