@@ -223,6 +223,8 @@ fn own_servers(
         command.env("LOGIN_ATTEMPTS_PER_USERNAME", "0").env("LOGIN_ATTEMPTS_PER_ADDRESS", "0");
         command.env("SESSIONS_PER_USER_MAX", "1000");
         command.env("ACCESS_TOKEN_SECONDS", ACCESS_TOKEN_SECONDS.to_string());
+        // In half an hour one user gets more keys than the 100 of the default.
+        command.env("API_KEYS_PER_OWNER_MAX", "1000");
         command.env("REFRESH_GRACE_SECONDS", grace_seconds.to_string());
         command
     };
