@@ -29,7 +29,12 @@ pub fn count(route: &Route, decision: Result<(), Refusal>, context: &RequestCont
 /// Pushes what was counted after the response, if that is due.
 pub fn push_if_due(context: &RequestContext) {
     let interval_ms = u64::from(context.policy.observability.usage_seconds) * 1000;
-    if interval_ms > 0 && context.isolate.usage.is_due(clock::now_ms(), interval_ms) {
+    if interval_ms == 0 {
+        return;
+    }
+    let usage = &context.isolate.usage;
+    let are_full = usage.counts.borrow().is_full();
+    if usage.is_due(clock::now_ms(), interval_ms, are_full) {
         context.spawn(|context| async move { push(&context).await });
     }
 }

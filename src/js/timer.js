@@ -94,13 +94,18 @@ export class StepTimer {
  */
 export function startDeadline(ms, onLate) {
   const grace = new Grace();
+  let isLate = false;
   const ring = () => {
-    if (grace.extend()) timer = setTimeout(ring, GRACE_MS);
-    else onLate();
+    if (grace.extend()) {
+      timer = setTimeout(ring, GRACE_MS);
+    } else {
+      isLate = true;
+      onLate();
+    }
   };
   let timer = setTimeout(ring, ms);
   return () => {
-    ended += 1;
+    if (!isLate) ended += 1;
     clearTimeout(timer);
   };
 }

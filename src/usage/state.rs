@@ -29,14 +29,13 @@ impl UsageState {
     /// Returns whether a batch is due. An isolate's first interval begins with its first request.
     /// Within an interval a batch is due if the counts are full and no other batch waits: one that
     /// is sent is enough, and while the store is down, more would push older ones out.
-    pub fn is_due(&self, now_ms: u64, interval_ms: u64) -> bool {
+    pub fn is_due(&self, now_ms: u64, interval_ms: u64, are_full: bool) -> bool {
         let begun_ms = self.begun_ms.get();
         let is_over = now_ms.abs_diff(begun_ms) >= interval_ms;
         if is_over || begun_ms == 0 {
             self.begun_ms.set(now_ms);
         }
-        let is_early = || self.counts.borrow().is_full() && self.waiting.borrow().is_empty();
-        begun_ms != 0 && (is_over || is_early())
+        begun_ms != 0 && (is_over || are_full && self.waiting.borrow().is_empty())
     }
 
     /// Adds a batch. Drops the oldest if there are too many, and this one while the store has too

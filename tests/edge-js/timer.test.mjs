@@ -110,3 +110,12 @@ test('a deadline outside of a task waits as long', async (context) => {
   await pass(1);
   assert.ok(isLate);
 });
+
+test('a deadline that has passed prolongs no other', async (context) => {
+  const pass = useClock(context);
+  const stopFirst = startDeadline(100, () => stopFirst());
+  await pass(10);
+  const second = begin(new StepTimer(), 100);
+  await pass(120);
+  assert.deepEqual(second.result, LATE);
+});

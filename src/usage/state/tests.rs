@@ -3,13 +3,26 @@ use super::*;
 #[test]
 fn batch_is_due_after_the_interval() {
     let state = UsageState::default();
-    assert!(!state.is_due(1_000, 10_000), "the first request begins the interval");
-    assert!(!state.is_due(10_999, 10_000));
-    assert!(state.is_due(11_000, 10_000));
-    assert!(!state.is_due(11_001, 10_000));
+    assert!(!state.is_due(1_000, 10_000, false), "the first request begins the interval");
+    assert!(!state.is_due(10_999, 10_000, false));
+    assert!(state.is_due(11_000, 10_000, false));
+    assert!(!state.is_due(11_001, 10_000, false));
     // A clock that goes back does not stop it.
-    assert!(state.is_due(500, 10_000));
-    assert!(!state.is_due(501, 10_000));
+    assert!(state.is_due(500, 10_000, false));
+    assert!(!state.is_due(501, 10_000, false));
+}
+
+/// While the store is down, full counts must not push batches out that wait.
+#[test]
+fn full_counts_are_due_unless_a_batch_waits() {
+    let state = UsageState::default();
+    assert!(!state.is_due(1_000, 10_000, true), "the first request begins the interval");
+    assert!(state.is_due(1_001, 10_000, true));
+    state.add("a".to_owned(), 1, 1_002);
+    assert!(!state.is_due(1_003, 10_000, true));
+    assert!(state.is_due(11_000, 10_000, true), "the interval is over");
+    state.remove("a");
+    assert!(state.is_due(11_001, 10_000, true));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 pub mod change;
 
+use super::copied::sample_statement;
 use super::pool::{Db, Purpose, Tx, to_i64};
-use super::revocations::sample_statement;
 use crate::token::token_hash;
 use portcullis_core::UnixSeconds;
 use sqlx::Row as _;

@@ -205,11 +205,14 @@ impl Db {
     }
 
     /// Returns what to select rows from that are the elements of a JSON array, each as `value`. So
-    /// one statement writes any number of rows.
+    /// one statement writes any number of rows. Without a condition, SQLite would read a following
+    /// `ON CONFLICT` as that of a join.
     pub(super) fn json_rows(&self, parameter: &str) -> String {
         match self.is_postgres() {
-            true => format!("json_array_elements(CAST({parameter} AS JSON)) AS rows (value)"),
-            false => format!("json_each({parameter})"),
+            true => {
+                format!("json_array_elements(CAST({parameter} AS JSON)) AS rows (value) WHERE true")
+            }
+            false => format!("json_each({parameter}) WHERE true"),
         }
     }
 

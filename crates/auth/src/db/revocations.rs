@@ -1,4 +1,4 @@
-//! The revocations that the store must have, and which of its data was changed recently.
+//! The revocations that the store must have.
 
 use super::pool::{Db, Purpose, to_i64};
 use sqlx::any::AnyRow;
@@ -36,10 +36,9 @@ impl RevocationKind {
         Self::ClientTokens,
     ];
 
-    /// Returns the table of the revocations, its columns of their id and time, and what else holds
-    /// of a revocation.
-    fn source(self) -> (&'static str, &'static str, &'static str, &'static str) {
-        match self {
+    /// Returns where the revocations are.
+    pub(super) fn source(self) -> Source {
+        let (table, id, at, condition) = match self {
             Self::Session => ("sessions", "id", "revoked_at", ""),
             Self::Token => ("revoked_tokens", "jti", "revoked_at", ""),
             Self::User => ("users", "id", "disabled_at", ""),
@@ -48,68 +47,21 @@ impl RevocationKind {
             Self::ClientTokens => {
                 ("clients", "id", "tokens_revoked_at", " AND disabled_at IS NULL")
             }
-        }
+        };
+        Source { table, id, at, condition }
     }
 }
 
-/// What of the database the store has as well.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Copied {
-    Revocations(RevocationKind),
-    ApiKeys,
-    Blocks,
-    Quotas,
-    Credits,
-}
-
-impl Copied {
-    /// Returns everything, in the order in which it is republished.
-    pub fn all() -> Vec<Self> {
-        let mut all: Vec<Self> = RevocationKind::ALL.map(Self::Revocations).into();
-        all.extend([Self::ApiKeys, Self::Blocks, Self::Quotas, Self::Credits]);
-        all
-    }
-
-    /// Returns the table, and its column of the time of the last change.
-    fn source(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Revocations(kind) => {
-                let (table, _, at, _) = kind.source();
-                (table, at)
-            }
-            Self::ApiKeys => ("api_keys", "changed_at"),
-            Self::Blocks => ("blocks", "changed_at"),
-            Self::Quotas => ("quota_overrides", "changed_at"),
-            Self::Credits => ("credit_balances", "changed_at"),
-        }
-    }
+/// A table with revocations, and its columns.
+pub(super) struct Source {
+    pub table: &'static str,
+    id: &'static str,
+    pub at: &'static str,
+    /// What else holds of a row that is one.
+    condition: &'static str,
 }
 
 impl Db {
-    /// Returns what was changed at this time or later. Mostly that is nothing, and so one query in
-    /// the place of ten.
-    pub async fn changed_since(&self, since: u64) -> Result<Vec<Copied>, sqlx::Error> {
-        let all = Copied::all();
-        let parts = all.iter().enumerate().map(|(place, copied)| {
-            let (table, at) = copied.source();
-            format!(
-                "SELECT CAST({place} AS BIGINT) AS place
-                 WHERE EXISTS (SELECT 1 FROM {table} WHERE {at} IS NOT NULL AND {at} >= $1)"
-            )
-        });
-        let statement = parts.collect::<Vec<_>>().join(" UNION ALL ");
-        self.count(Purpose::Maintenance);
-        let rows = sqlx::query(AssertSqlSafe(statement))
-            .bind(to_i64(since))
-            .fetch_all(&self.readers)
-            .await?;
-        let mut changed = Vec::new();
-        for row in &rows {
-            changed.extend(all.get(place(row)?).copied());
-        }
-        Ok(changed)
-    }
-
     /// Returns at most `limit` revocations that follow `after`, oldest first.
     pub async fn revocations(
         &self,
@@ -117,7 +69,7 @@ impl Db {
         after: &Revocation,
         limit: u32,
     ) -> Result<Vec<Revocation>, sqlx::Error> {
-        let (table, id, at, condition) = kind.source();
+        let Source { table, id, at, condition } = kind.source();
         let statement = format!(
             "SELECT {id} AS name, {at} AS at FROM {table} WHERE {at} IS NOT NULL{condition}
              AND ({at} > $1 OR ({at} = $1 AND {id} > $2)) ORDER BY {at}, {id} LIMIT $3"
@@ -145,7 +97,7 @@ impl Db {
     ) -> Result<Option<(RevocationKind, String)>, sqlx::Error> {
         let kinds = [kind, kind, RevocationKind::Session, RevocationKind::Session];
         let parts = kinds.iter().enumerate().map(|(place, kind)| {
-            let (table, id, at, condition) = kind.source();
+            let Source { table, id, at, condition } = kind.source();
             let from = place % 2 + 1;
             format!(
                 "SELECT CAST({place} AS BIGINT) AS place, name FROM (
@@ -167,22 +119,8 @@ impl Db {
     }
 }
 
-/// Returns a query for a row that meets a condition: the first one after the hash $1, or else the
-/// first of all.
-pub(super) fn sample_statement(
-    columns: &str,
-    table: &str,
-    condition: &str,
-) -> AssertSqlSafe<String> {
-    AssertSqlSafe(format!(
-        "SELECT {columns} FROM (SELECT 0 AS place, {columns} FROM (SELECT {columns} FROM {table}
-         WHERE hash > $1 AND {condition} ORDER BY hash LIMIT 1) AS a
-         UNION ALL SELECT 1 AS place, {columns} FROM (SELECT {columns} FROM {table}
-         WHERE {condition} ORDER BY hash LIMIT 1) AS b) AS found ORDER BY place LIMIT 1"
-    ))
-}
-
-fn place(row: &AnyRow) -> Result<usize, sqlx::Error> {
+/// Returns the place of a row's part in a query of many parts.
+pub(super) fn place(row: &AnyRow) -> Result<usize, sqlx::Error> {
     let place: i64 = row.try_get("place")?;
     Ok(usize::try_from(place).unwrap_or(usize::MAX))
 }

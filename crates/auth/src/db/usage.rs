@@ -89,7 +89,7 @@ impl Db {
         let ids: Value = ids.into_iter().map(|id| json!([id])).collect();
         self.count(Purpose::Usage);
         let query = sqlx::query(AssertSqlSafe(format!(
-            "INSERT INTO usage_batches (id, counted_at) SELECT value->>0, $2 FROM {} WHERE true
+            "INSERT INTO usage_batches (id, counted_at) SELECT value->>0, $2 FROM {}
              ON CONFLICT DO NOTHING RETURNING id",
             self.json_rows("$1")
         )));
@@ -111,7 +111,7 @@ impl Db {
         sqlx::query(AssertSqlSafe(format!(
             "INSERT INTO usage_hours (hour, route, issuer, subject, client, key_id, passed, refused)
              SELECT CAST(value->>0 AS BIGINT), value->>1, value->>2, value->>3, value->>4, value->>5,
-             CAST(value->>6 AS BIGINT), CAST(value->>7 AS BIGINT) FROM {} WHERE true
+             CAST(value->>6 AS BIGINT), CAST(value->>7 AS BIGINT) FROM {}
              ON CONFLICT (hour, route, issuer, subject, client, key_id) DO UPDATE SET
              passed = usage_hours.passed + excluded.passed,
              refused = usage_hours.refused + excluded.refused",
@@ -142,7 +142,7 @@ impl Db {
         sqlx::query(AssertSqlSafe(format!(
             "INSERT INTO quota_usage (limit_name, state, hash, begun, origin, used, reported_at)
              SELECT value->>0, value->>1, value->>2, CAST(value->>3 AS BIGINT),
-             CAST(value->>4 AS BIGINT), CAST(value->>5 AS BIGINT), $2 FROM {} WHERE true
+             CAST(value->>4 AS BIGINT), CAST(value->>5 AS BIGINT), $2 FROM {}
              ON CONFLICT (limit_name, state, hash, begun, origin) DO UPDATE SET
              used = CASE WHEN excluded.used > quota_usage.used THEN excluded.used
              ELSE quota_usage.used END, reported_at = excluded.reported_at",

@@ -73,14 +73,8 @@ impl Publisher {
         let oldest = now.0.saturating_sub(REVOCATION_SECONDS - RECENT_SECONDS);
         let newest = now.0.saturating_sub(RECENT_SECONDS);
         let start = oldest + random_below(newest.saturating_sub(oldest).max(1));
-        let kind = match round % 6 {
-            0 => RevocationKind::Token,
-            1 => RevocationKind::User,
-            2 => RevocationKind::UserTokens,
-            3 => RevocationKind::Client,
-            4 => RevocationKind::ClientTokens,
-            _ => RevocationKind::Session,
-        };
+        let kinds = RevocationKind::ALL;
+        let kind = *kinds.get(usize::try_from(round).ok()? % kinds.len())?;
         let found = self.db.sample_revocation(kind, [start, oldest, newest]);
         let (kind, id) = with_timeout(found).await.ok()??;
         Some(self.commands.marker_key(kind, &id))

@@ -2,9 +2,9 @@
 
 use super::LimitCaller;
 use crate::db::audit::AuditedChange;
+use crate::db::copied::sample_statement;
 use crate::db::outbox::OutboxRow;
 use crate::db::pool::{Db, Purpose, to_i64};
-use crate::db::revocations::sample_statement;
 use redis_rest::Command;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;

@@ -2,9 +2,9 @@
 
 use super::LimitCaller;
 use crate::db::audit::AuditedChange;
+use crate::db::copied::sample_statement;
 use crate::db::outbox::OutboxRow;
 use crate::db::pool::{Db, Purpose, Tx, to_i64};
-use crate::db::revocations::sample_statement;
 use portcullis_core::UnixSeconds;
 use redis_rest::Command;
 use sqlx::Row as _;
