@@ -171,7 +171,7 @@ const RESTORES: u32 = 5;
 const RESTORE_EACH: Duration = Duration::from_secs(30);
 const RESTORE_IDLE: Duration = Duration::from_secs(86_400);
 const KEYS_EACH: Duration = Duration::from_secs(10);
-const CLEAN_UP_EACH: Duration = Duration::from_secs(60);
+const CLEAN_UP_EACH: Duration = Duration::from_secs(300);
 const CONNECTIONS_EACH: Duration = Duration::from_secs(5);
 /// The same as the longest time of a request.
 const WORK_TIMEOUT: Duration = Duration::from_secs(10);

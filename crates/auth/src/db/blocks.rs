@@ -188,16 +188,16 @@ impl Db {
         rows.iter().map(Block::read).collect()
     }
 
-    /// Returns a block that the store should have: the first one after a random hash, or of all,
-    /// which was not changed after `changed_before` and does not end before `ends_after`.
-    pub async fn sample_block(
+    /// Returns some blocks that the store should have: the first ones after a random hash, or of
+    /// all, which were not changed after `changed_before` and do not end before `ends_after`.
+    pub async fn sample_blocks(
         &self,
         hash: &str,
         changed_before: u64,
         ends_after: u64,
-    ) -> Result<Option<Block>, sqlx::Error> {
+    ) -> Result<Vec<Block>, sqlx::Error> {
         self.count(Purpose::Maintenance);
-        let row = sqlx::query(sample_statement(
+        let rows = sqlx::query(sample_statement(
             "kind, issuer, name, reason, ends_at, created_at, changed_at, cleared_at, actor",
             "blocks",
             "cleared_at IS NULL AND changed_at < $2 AND ends_at > $3
@@ -206,9 +206,9 @@ impl Db {
         .bind(hash)
         .bind(to_i64(changed_before))
         .bind(to_i64(ends_after))
-        .fetch_optional(&self.readers)
+        .fetch_all(&self.readers)
         .await?;
-        row.as_ref().map(Block::read).transpose()
+        rows.iter().map(Block::read).collect()
     }
 }
 

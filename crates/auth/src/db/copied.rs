@@ -1,7 +1,7 @@
 //! What of the database the store has as well: what was changed, and samples of it.
 
 use super::pool::{Db, Purpose, to_i64};
-use super::revocations::{RevocationKind, place};
+use super::revocations::{RevocationKind, SAMPLE_ROWS, place};
 use sqlx::AssertSqlSafe;
 
 /// What of the database the store has as well.
@@ -63,8 +63,8 @@ impl Db {
     }
 }
 
-/// Returns a query for a row that meets a condition: the first one after the hash $1, or else the
-/// first of all.
+/// Returns a query for some rows that meet a condition: the first ones after the hash $1, and then
+/// the first of all. It may return a row twice.
 pub(super) fn sample_statement(
     columns: &str,
     table: &str,
@@ -72,8 +72,9 @@ pub(super) fn sample_statement(
 ) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
         "SELECT {columns} FROM (SELECT 0 AS place, {columns} FROM (SELECT {columns} FROM {table}
-         WHERE hash > $1 AND {condition} ORDER BY hash LIMIT 1) AS a
+         WHERE hash > $1 AND {condition} ORDER BY hash LIMIT {SAMPLE_ROWS}) AS a
          UNION ALL SELECT 1 AS place, {columns} FROM (SELECT {columns} FROM {table}
-         WHERE {condition} ORDER BY hash LIMIT 1) AS b) AS found ORDER BY place LIMIT 1"
+         WHERE {condition} ORDER BY hash LIMIT {SAMPLE_ROWS}) AS b) AS found
+         ORDER BY place LIMIT {SAMPLE_ROWS}"
     ))
 }

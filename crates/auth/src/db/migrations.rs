@@ -32,6 +32,7 @@ macro_rules! migrations {
             migration!($folder, 8, "series", "0008_series.sql"),
             migration!($folder, 9, "console", "0009_console.sql"),
             migration!($folder, 10, "console lists", "0010_console_lists.sql"),
+            migration!($folder, 11, "revoked tokens", "0011_revoked_tokens.sql"),
         ])
     };
 }

@@ -88,13 +88,14 @@ impl Db {
         rows.collect()
     }
 
-    /// Returns a revocation of the time from `oldest` to `newest`: the first one after `start`, or
-    /// else the oldest one. If there is none of this kind, returns one of a session.
-    pub async fn sample_revocation(
+    /// Returns some revocations of the time from `oldest` to `newest`: the first ones after
+    /// `start`, and then the oldest ones. If there are few of this kind, adds those of sessions. It
+    /// may return a revocation twice.
+    pub async fn sample_revocations(
         &self,
         kind: RevocationKind,
         [start, oldest, newest]: [u64; 3],
-    ) -> Result<Option<(RevocationKind, String)>, sqlx::Error> {
+    ) -> Result<Vec<(RevocationKind, String)>, sqlx::Error> {
         let kinds = [kind, kind, RevocationKind::Session, RevocationKind::Session];
         let parts = kinds.iter().enumerate().map(|(place, kind)| {
             let Source { table, id, at, condition } = kind.source();
@@ -102,22 +103,29 @@ impl Db {
             format!(
                 "SELECT CAST({place} AS BIGINT) AS place, name FROM (
                  SELECT {id} AS name FROM {table} WHERE {at} IS NOT NULL{condition}
-                 AND {at} >= ${from} AND {at} <= $3 ORDER BY {at}, {id} LIMIT 1) AS part{place}"
+                 AND {at} >= ${from} AND {at} <= $3 ORDER BY {at}, {id} LIMIT {SAMPLE_ROWS}
+                 ) AS part{place}"
             )
         });
-        let statement = parts.collect::<Vec<_>>().join(" UNION ALL ") + " ORDER BY place LIMIT 1";
+        let parts = parts.collect::<Vec<_>>().join(" UNION ALL ");
+        let statement = format!("{parts} ORDER BY place LIMIT {SAMPLE_ROWS}");
         self.count(Purpose::Maintenance);
-        let row = sqlx::query(AssertSqlSafe(statement))
+        let rows = sqlx::query(AssertSqlSafe(statement))
             .bind(to_i64(start))
             .bind(to_i64(oldest))
             .bind(to_i64(newest))
-            .fetch_optional(&self.readers)
+            .fetch_all(&self.readers)
             .await?;
-        let Some(row) = row else { return Ok(None) };
-        let kind = kinds.get(place(&row)?).copied().unwrap_or(kind);
-        Ok(Some((kind, row.try_get("name")?)))
+        let rows = rows.iter().map(|row| {
+            let kind = kinds.get(place(row)?).copied().unwrap_or(kind);
+            Ok((kind, row.try_get("name")?))
+        });
+        rows.collect()
     }
 }
+
+/// How many rows a sample has at most.
+pub(super) const SAMPLE_ROWS: u32 = 5;
 
 /// Returns the place of a row's part in a query of many parts.
 pub(super) fn place(row: &AnyRow) -> Result<usize, sqlx::Error> {

@@ -8,7 +8,7 @@ use crate::db::{
     BlockedNetwork, Copied, CreditBalance, LimitCaller, QuotaOverride, about_block, about_credits,
     about_quota,
 };
-use crate::random::random_id;
+use crate::random::{random_below, random_id};
 use crate::store::StoreError;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -229,37 +229,36 @@ impl Publisher {
         Ok(commands.len())
     }
 
-    /// Returns keys that the store should have: those of a random block, quota or balance, by the
-    /// round. Excludes those whose last change is republished each time, and those that end soon.
-    pub(super) async fn sample_adjustment(&self, round: u64, now: UnixSeconds) -> Vec<String> {
+    /// Returns keys that the store should have: those of random blocks, quotas or balances.
+    /// Excludes those whose last change is republished each time, and those that end soon.
+    pub(super) async fn sample_adjustments(&self, now: UnixSeconds) -> Vec<String> {
         let changed_before = now.0.saturating_sub(RECENT_SECONDS);
         let ends_after = now.plus(SAMPLE_MARGIN_SECONDS).0;
         let random = random_id();
         let hash = random.as_str();
-        match round % 3 {
+        match random_below(3) {
             0 => {
-                let found = self.db.sample_quota(hash, changed_before, ends_after);
-                let found = with_timeout(found).await.ok().flatten();
-                let key = |quota: QuotaOverride| {
+                let found = self.db.sample_quotas(hash, changed_before, ends_after);
+                let found = with_timeout(found).await.unwrap_or_default();
+                let key = |quota: &QuotaOverride| {
                     self.commands().adjusted_key(&quota.caller, QUOTA_SAMPLE_STATE)
                 };
-                found.and_then(key).into_iter().collect()
+                found.iter().filter_map(key).collect()
             }
             1 => {
                 let found = self.db.sample_credits(hash, changed_before);
-                let found = with_timeout(found).await.ok().flatten();
-                let key = |balance: CreditBalance| {
+                let found = with_timeout(found).await.unwrap_or_default();
+                let key = |balance: &CreditBalance| {
                     self.commands().adjusted_key(&balance.caller, CREDITS_STATE)
                 };
-                found.and_then(key).into_iter().collect()
+                found.iter().filter_map(key).collect()
             }
             _ => {
-                let found = self.db.sample_block(hash, changed_before, ends_after);
-                let Some(block) = with_timeout(found).await.ok().flatten() else {
-                    return Vec::new();
-                };
-                let mut keys: Vec<String> = self.commands().block_key(&block).into_iter().collect();
-                if block.target.kind.is_in_list() {
+                let found = self.db.sample_blocks(hash, changed_before, ends_after);
+                let found = with_timeout(found).await.unwrap_or_default();
+                let keys = found.iter().filter_map(|block| self.commands().block_key(block));
+                let mut keys: Vec<String> = keys.collect();
+                if found.iter().any(|block| block.target.kind.is_in_list()) {
                     keys.push(self.commands().keys().blocked_networks());
                 }
                 keys

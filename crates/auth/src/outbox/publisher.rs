@@ -27,8 +27,8 @@ pub struct Publisher {
     undelivered: Notify,
     /// The policy by which the store evicts keys; `None` if it evicts none.
     pub(super) evicting_policy: Mutex<Option<String>>,
-    /// When a sample found a marker missing, in Unix seconds.
-    pub(super) marker_missed_at: AtomicU64,
+    /// When markers are sampled next, in Unix seconds.
+    pub(super) sampled_next_at: AtomicU64,
     /// The ids of API keys that are being settled in the background.
     pub(super) settling: Mutex<BTreeSet<String>>,
 }
@@ -53,7 +53,7 @@ impl Publisher {
             delivery_times: None,
             undelivered: Notify::new(),
             evicting_policy: Mutex::default(),
-            marker_missed_at: AtomicU64::default(),
+            sampled_next_at: AtomicU64::default(),
             settling: Mutex::default(),
         }
     }
@@ -296,7 +296,7 @@ const COMMANDS_MAX: usize = 100;
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-const DRAIN_EACH: Duration = Duration::from_secs(5);
+const DRAIN_EACH: Duration = Duration::from_secs(10);
 /// A time above the loss of a store that writes to its disk or replicas every second.
 pub(super) const RECENT_SECONDS: u64 = 60;
 /// The most rows of one query.

@@ -3,7 +3,7 @@
 use super::commands::{Holder, HolderState, REVOCATION_SECONDS};
 use super::publisher::{BATCH, Publisher, RECENT_SECONDS, with_timeout};
 use crate::db::{Copied, Revocation, RevocationKind};
-use crate::random::random_below;
+use crate::random::{random_below, random_of};
 use portcullis_core::UnixSeconds;
 use redis_rest::{Command, Reply};
 use std::sync::atomic::Ordering;
@@ -20,22 +20,20 @@ pub enum StoreHealth {
 }
 
 impl Publisher {
-    /// Checks a per-process counter in the store, the marker of one revocation of the last day, and
-    /// one block, quota or balance. If one is missing or the counter is stale, the store lost data:
-    /// republishes all live revocations and adjustments, and the records of API keys. Otherwise
-    /// republishes the last 60 s, which covers the loss of recent writes.
-    /// `process` names the counter; `round` counts from 1.
+    /// Checks a per-process counter in the store, and now and then the markers of some revocations
+    /// of the last day, and some blocks, quotas or balances. If one is missing or the counter is
+    /// stale, the store lost data: republishes all live revocations and adjustments, and the
+    /// records of API keys. Otherwise republishes the last 60 s, which covers the loss of recent
+    /// writes. `process` names the counter; `round` counts from 1.
     pub async fn check_store(&self, process: &str, round: u64, now: UnixSeconds) -> StoreHealth {
         let key = self.commands.keys().reconciled(process);
         let mut query = vec![Command::new("GET").arg(&key)];
-        let mut sampled = Vec::new();
-        if now.0.saturating_sub(self.marker_missed_at.load(Ordering::Relaxed))
-            >= SAMPLE_PAUSE_SECONDS
-        {
-            sampled.extend(self.sample_marker(round, now).await);
-            sampled.extend(self.sample_adjustment(round, now).await);
+        if now.0 >= self.sampled_next_at.load(Ordering::Relaxed) {
+            self.sampled_next_at.store(now.plus(SAMPLE_EACH_SECONDS).0, Ordering::Relaxed);
+            let mut sampled = self.sample_markers(now).await;
+            sampled.extend(self.sample_adjustments(now).await);
+            query.extend(sampled.into_iter().map(|key| Command::new("GET").arg(key)));
         }
-        query.extend(sampled.into_iter().map(|key| Command::new("GET").arg(key)));
         let replies = self.store.execute(&query).await.unwrap_or_default();
         let counter = match replies.first() {
             None | Some(Reply::Error(_)) => return StoreHealth::Unknown,
@@ -45,7 +43,7 @@ impl Publisher {
             counter.as_deref() != Some((round - 1).to_string().as_str()) || round == 1;
         if !lost_data && replies.iter().skip(1).any(|reply| *reply == Reply::Null) {
             tracing::warn!(event = "marker_missed", fix = "set maxmemory-policy noeviction");
-            self.marker_missed_at.store(now.0, Ordering::Relaxed);
+            self.sampled_next_at.store(now.plus(SAMPLE_PAUSE_SECONDS).0, Ordering::Relaxed);
             lost_data = true;
         }
         // The counter is written first, so that a loss during the republication is detected.
@@ -66,18 +64,17 @@ impl Publisher {
         }
     }
 
-    /// Returns the key of a marker that the store should have: that of the first revocation after a
-    /// random time of the last day. Excludes revocations that [`Publisher::check_store`]
-    /// republishes each time.
-    async fn sample_marker(&self, round: u64, now: UnixSeconds) -> Option<String> {
+    /// Returns the keys of markers that the store should have: those of the first revocations after
+    /// a random time of the last day, of a random kind. Excludes revocations that
+    /// [`Publisher::check_store`] republishes each time.
+    async fn sample_markers(&self, now: UnixSeconds) -> Vec<String> {
         let oldest = now.0.saturating_sub(REVOCATION_SECONDS - RECENT_SECONDS);
         let newest = now.0.saturating_sub(RECENT_SECONDS);
         let start = oldest + random_below(newest.saturating_sub(oldest).max(1));
-        let kinds = RevocationKind::ALL;
-        let kind = *kinds.get(usize::try_from(round).ok()? % kinds.len())?;
-        let found = self.db.sample_revocation(kind, [start, oldest, newest]);
-        let (kind, id) = with_timeout(found).await.ok()??;
-        Some(self.commands.marker_key(kind, &id))
+        let Some(kind) = random_of(&RevocationKind::ALL) else { return Vec::new() };
+        let found = self.db.sample_revocations(*kind, [start, oldest, newest]);
+        let found = with_timeout(found).await.unwrap_or_default();
+        found.iter().map(|(kind, id)| self.commands.marker_key(*kind, id)).collect()
     }
 
     /// Republishes the revocations of the last `seconds`: sessions, access tokens, and disabled
@@ -174,6 +171,8 @@ impl Publisher {
 
 /// The expiry of the counter, soon after its process has ended.
 const COUNTER_SECONDS: u64 = 600;
+/// How often markers are sampled, some at once: that takes two queries.
+const SAMPLE_EACH_SECONDS: u64 = 10;
 /// How long nothing is sampled after a marker was missing: a store that keeps evicting must not be
 /// refilled again and again.
 const SAMPLE_PAUSE_SECONDS: u64 = 60;

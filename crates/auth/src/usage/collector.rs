@@ -43,6 +43,8 @@ struct Metrics {
 /// The result of one round.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Round {
+    /// There were no batches.
+    Empty,
     /// All batches were taken that were there.
     Done,
     /// Further batches wait.
@@ -85,7 +87,9 @@ impl Collector {
         let mut has_failed = false;
         loop {
             let pause = match self.collect(now()).await {
-                Ok(Round::Done) => COLLECT_EACH,
+                Ok(Round::Empty) => COLLECT_EACH,
+                // So that further ones are added up before they are written.
+                Ok(Round::Done) => GATHER,
                 // The pause lets other writers of the database go first.
                 Ok(Round::More) => PAUSE,
                 Err(error) => {
@@ -159,7 +163,11 @@ impl Collector {
         }
         self.write(&counted).await?;
         let is_whole = i64::try_from(skipped + texts.len()).is_ok_and(|taken| taken >= waiting);
-        Ok(if is_whole { Round::Done } else { Round::More })
+        Ok(match (is_whole, texts.is_empty()) {
+            (true, true) => Round::Empty,
+            (true, false) => Round::Done,
+            (false, _) => Round::More,
+        })
     }
 
     /// Adds batches to the database, except those that were added before.
@@ -288,6 +296,8 @@ fn is_too_long(error: &str) -> bool {
 }
 
 const COLLECT_EACH: Duration = Duration::from_secs(2);
+/// How long further batches gather in the store after some were written to the database.
+const GATHER: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -199,23 +199,23 @@ impl Db {
         rows.iter().map(CreditBalance::read).collect()
     }
 
-    /// Returns a balance that the store should have: the first one after a random hash, or of
-    /// all, which was not changed after `changed_before`.
+    /// Returns some balances that the store should have: the first ones after a random hash, or of
+    /// all, which were not changed after `changed_before`.
     pub async fn sample_credits(
         &self,
         hash: &str,
         changed_before: u64,
-    ) -> Result<Option<CreditBalance>, sqlx::Error> {
+    ) -> Result<Vec<CreditBalance>, sqlx::Error> {
         self.count(Purpose::Maintenance);
-        let row = sqlx::query(sample_statement(
+        let rows = sqlx::query(sample_statement(
             "hash, limit_name, issuer, parts, granted, created_at, changed_at, actor",
             "credit_balances",
             "changed_at < $2",
         ))
         .bind(hash)
         .bind(to_i64(changed_before))
-        .fetch_optional(&self.readers)
+        .fetch_all(&self.readers)
         .await?;
-        row.as_ref().map(CreditBalance::read).transpose()
+        rows.iter().map(CreditBalance::read).collect()
     }
 }

@@ -223,16 +223,16 @@ impl Db {
         rows.iter().map(QuotaOverride::read).collect()
     }
 
-    /// Returns a quota that the store should have: the first one after a random hash, or of all,
-    /// which was not changed after `changed_before` and does not end before `ends_after`.
-    pub async fn sample_quota(
+    /// Returns some quotas that the store should have: the first ones after a random hash, or of
+    /// all, which were not changed after `changed_before` and do not end before `ends_after`.
+    pub async fn sample_quotas(
         &self,
         hash: &str,
         changed_before: u64,
         ends_after: u64,
-    ) -> Result<Option<QuotaOverride>, sqlx::Error> {
+    ) -> Result<Vec<QuotaOverride>, sqlx::Error> {
         self.count(Purpose::Maintenance);
-        let row = sqlx::query(sample_statement(
+        let rows = sqlx::query(sample_statement(
             "hash, limit_name, issuer, parts, quota, ends_at, created_at, changed_at, cleared_at,
              actor",
             "quota_overrides",
@@ -241,8 +241,8 @@ impl Db {
         .bind(hash)
         .bind(to_i64(changed_before))
         .bind(to_i64(ends_after))
-        .fetch_optional(&self.readers)
+        .fetch_all(&self.readers)
         .await?;
-        row.as_ref().map(QuotaOverride::read).transpose()
+        rows.iter().map(QuotaOverride::read).collect()
     }
 }
