@@ -9,6 +9,7 @@ use super::pool::{Db, Purpose, Tx, bounded, to_i64};
 use crate::random::random_id;
 use packed::{Names, OTHER, Packed};
 use portcullis_core::UnixSeconds;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,13 +116,16 @@ impl Db {
         self.add_names(tx, &mut names, now).await?;
         let idle = to_i64(now.0.saturating_sub(TOUCH_SECONDS));
         let touched = used.into_iter().filter(|id| names.used_at(*id) < idle);
-        let touched: Vec<String> = touched.map(|id| id.to_string()).collect();
+        let touched: Vec<Value> = touched.map(|id| json!([id])).collect();
         if !touched.is_empty() {
             self.count(Purpose::Series);
-            let ids = touched.join(", ");
-            let touch = format!("UPDATE series_names SET used_at = $1 WHERE id IN ({ids})");
-            let touch = sqlx::query(AssertSqlSafe(touch)).persistent(false);
-            touch.bind(to_i64(now.0)).execute(&mut **tx).await?;
+            let touch = sqlx::query(AssertSqlSafe(format!(
+                "UPDATE series_names SET used_at = $2
+                 WHERE id IN (SELECT CAST(value->>0 AS BIGINT) FROM {})",
+                self.json_rows("$1")
+            )));
+            let touch = touch.bind(Value::Array(touched).to_string()).bind(to_i64(now.0));
+            touch.execute(&mut **tx).await?;
         }
         Ok(())
     }
@@ -143,17 +147,22 @@ impl Db {
         names: &mut Names,
         now: UnixSeconds,
     ) -> Result<(), sqlx::Error> {
-        for chunk in chunks(&names.take_added()) {
-            self.count(Purpose::Series);
-            let values = values(chunk.len());
-            let insert = format!("INSERT INTO series_names (id, name, used_at) VALUES {values}");
-            let mut insert = sqlx::query(AssertSqlSafe(insert));
-            for (id, name) in chunk {
-                insert = insert.bind(*id).bind(name.clone()).bind(to_i64(now.0));
-            }
-            insert.execute(&mut **tx).await?;
+        let added = names.take_added();
+        if added.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let values: Value = added.iter().map(|(id, name)| json!([id, name])).collect();
+        self.count(Purpose::Series);
+        sqlx::query(AssertSqlSafe(format!(
+            "INSERT INTO series_names (id, name, used_at)
+             SELECT CAST(value->>0 AS BIGINT), value->>1, $2 FROM {}",
+            self.json_rows("$1")
+        )))
+        .bind(values.to_string())
+        .bind(to_i64(now.0))
+        .execute(&mut **tx)
+        .await
+        .map(|_| ())
     }
 
     /// Returns the rows from `first` to `last`, by their start.
@@ -184,20 +193,19 @@ impl Db {
         span: &str,
         rows: &[(u64, String)],
     ) -> Result<(), sqlx::Error> {
-        for chunk in chunks(rows) {
-            self.count(Purpose::Series);
-            let values = values(chunk.len());
-            let put = format!(
-                "INSERT INTO series (span, start, data) VALUES {values}
-                 ON CONFLICT (span, start) DO UPDATE SET data = excluded.data"
-            );
-            let mut put = sqlx::query(AssertSqlSafe(put));
-            for (start, data) in chunk {
-                put = put.bind(span.to_owned()).bind(to_i64(*start)).bind(data.clone());
-            }
-            put.execute(&mut **tx).await?;
-        }
-        Ok(())
+        let values: Value = rows.iter().map(|(start, data)| json!([start, data])).collect();
+        self.count(Purpose::Series);
+        sqlx::query(AssertSqlSafe(format!(
+            "INSERT INTO series (span, start, data)
+             SELECT $2, CAST(value->>0 AS BIGINT), value->>1 FROM {}
+             ON CONFLICT (span, start) DO UPDATE SET data = excluded.data",
+            self.json_rows("$1")
+        )))
+        .bind(values.to_string())
+        .bind(span)
+        .execute(&mut **tx)
+        .await
+        .map(|_| ())
     }
 
     /// Adds up the minutes of one hour, if all of them are old, and deletes them. Returns their
@@ -287,26 +295,10 @@ impl Db {
     }
 }
 
-/// Divides rows among statements. They have only two lengths, so that each connection prepares two
-/// statements.
-fn chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
-    let whole = rows.chunks_exact(CHUNK);
-    let rest = whole.remainder().chunks(1);
-    whole.chain(rest)
-}
-
-/// Returns the places of rows with three columns.
-fn values(rows: usize) -> String {
-    let row = |row: usize| format!("(${}, ${}, ${})", 3 * row + 1, 3 * row + 2, 3 * row + 3);
-    (0..rows).map(row).collect::<Vec<_>>().join(", ")
-}
-
 fn hour_of(start: u64) -> u64 {
     start - start % HOUR_SECONDS
 }
 
-/// How many rows one statement writes.
-const CHUNK: usize = 32;
 const MINUTE: &str = "minute";
 const HOUR: &str = "hour";
 const HOUR_SECONDS: u64 = 3600;
