@@ -33,7 +33,8 @@ pub fn push_if_due(context: &RequestContext) {
         return;
     }
     let usage = &context.isolate.usage;
-    let are_full = usage.counts.borrow().is_full();
+    let periods = &context.isolate.limits.periods;
+    let are_full = usage.counts.borrow().is_full() || periods.borrow().is_full();
     if usage.is_due(clock::now_ms(), interval_ms, are_full) {
         context.spawn(|context| async move { push(&context).await });
     }

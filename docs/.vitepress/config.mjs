@@ -68,7 +68,13 @@ export default {
       page('Explanation', '/explanation/life-of-a-request'),
     ],
     sidebar: [
-      { text: 'Tutorial', items: [page('Refuse a revoked token', '/tutorial')] },
+      {
+        text: 'Tutorial',
+        items: [
+          page('Refuse a revoked token', '/tutorial'),
+          page('A key for a machine', '/tutorial-machines'),
+        ],
+      },
       {
         text: 'How-to',
         items: [
@@ -110,6 +116,7 @@ export default {
           page('The tokens of each provider', '/reference/provider-tokens'),
           page('Headers', '/reference/headers'),
           page('The edge’s log', '/reference/access-log'),
+          page('Log events', '/reference/log-events'),
           page('Metrics', '/reference/metrics'),
           page('The console’s screens', '/reference/console'),
           page('What is stored', '/storage'),

@@ -10,7 +10,8 @@
  * @param {string} requestId
  */
 export function panicked(error, requestId) {
-  const place = String(error?.stack ?? '').split('\n').slice(1, 8).map((line) => line.trim()).join(', ');
+  const lines = String(error?.stack ?? '').split('\n').filter((line) => line.startsWith('    at '));
+  const place = lines.slice(0, 7).map((line) => line.trim()).join(', ');
   logError({ event: 'panicked', request_id: requestId, fault: String(error?.name), place });
   return internalError(requestId);
 }

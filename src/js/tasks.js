@@ -73,15 +73,21 @@ class Edge {
 
   /**
    * Forgets the tasks that have waited longer than their step takes, once a second. The platform
-   * does not resume a task whose client has left, and does not always say so.
+   * does not resume a task whose client has left, and does not always say so. After a pause of the
+   * isolate the results of steps are read late, so that a task has until the next sweep.
    */
   forgetStale() {
     const now = Date.now();
     if (now < this.sweptMs + SWEEP_MS) return;
     this.sweptMs = now;
     for (const task of this.tasks.values()) {
-      if (now > task.staleMs) task.leave();
-      else if (now > task.takenMs + RESEND_MS_MAX) task.resend = undefined;
+      if (now <= task.staleMs) {
+        if (now > task.takenMs + RESEND_MS_MAX) task.resend = undefined;
+      } else if (task.isSuspect) {
+        task.leave();
+      } else {
+        task.isSuspect = true;
+      }
     }
   }
 }
@@ -107,6 +113,8 @@ export class RequestTask {
   /** @type {Promise<unknown> | undefined} */
   promise = undefined;
   left = false;
+  /** Whether the last sweep found that its step should have ended. */
+  isSuspect = false;
   /**
    * Answers the request, if the upstream does not.
    * @type {Handler | undefined}
@@ -192,6 +200,7 @@ export class RequestTask {
     const ms = step.kind === 'settle' ? step.withinMs : step.deadlineMs;
     this.takenMs = Date.now();
     this.staleMs = this.takenMs + ms + STALE_MARGIN_MS;
+    this.isSuspect = false;
     switch (step.kind) {
       case 'fetchText': return fetchText(this, step, edge.textHeaders);
       case 'forward': return forward(this, step);

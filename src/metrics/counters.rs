@@ -1,7 +1,7 @@
 //! The counters and histograms of an isolate.
 
 use super::observed::Observed;
-use portcullis_core::LimitDecision;
+use portcullis_core::{HISTOGRAM_BOUNDS, LimitDecision, histogram_bounds_ms, histogram_counters};
 use redis_rest::Reply;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -27,9 +27,9 @@ struct Histogram {
     name: &'static str,
     /// The route that it is of; empty for all.
     route: &'static str,
-    bounds_ms: &'static [u64; BOUNDS],
+    bounds_ms: &'static [u64; HISTOGRAM_BOUNDS],
     /// How many observations are in each bucket alone. The last has those above all bounds.
-    counts: [u64; BOUNDS + 1],
+    counts: [u64; HISTOGRAM_BOUNDS + 1],
     sum_ms: u64,
 }
 
@@ -61,8 +61,8 @@ impl Counters {
         if let Some(own) = histograms.iter_mut().find(is_own) {
             own.observe(ms);
         } else if histograms.len() < FIELDS_MAX {
-            let bounds_ms = if name == CLEARANCE_AGE { &AGES_MS } else { &BUCKETS_MS };
-            let mut own = Histogram { name, route, bounds_ms, counts: [0; BOUNDS + 1], sum_ms: 0 };
+            let (bounds_ms, counts) = (histogram_bounds_ms(name), Default::default());
+            let mut own = Histogram { name, route, bounds_ms, counts, sum_ms: 0 };
             own.observe(ms);
             histograms.push(own);
         }
@@ -119,7 +119,9 @@ impl Counters {
                 }
             }
         }
-        self.histograms.take().iter().for_each(|histogram| histogram.add_to(self));
+        for Histogram { name, route, counts, sum_ms, .. } in self.histograms.take() {
+            self.add_together(histogram_counters(name, route, &counts, sum_ms));
+        }
         self.counts.take()
     }
 
@@ -143,39 +145,13 @@ impl Counters {
 
 impl Histogram {
     fn observe(&mut self, ms: u64) {
-        let place = self.bounds_ms.iter().position(|bound| ms <= *bound).unwrap_or(BOUNDS);
+        let place = self.bounds_ms.iter().position(|bound| ms <= *bound);
+        let place = place.unwrap_or(HISTOGRAM_BOUNDS);
         self.counts.iter_mut().skip(place).take(1).for_each(|count| *count += 1);
         self.sum_ms += ms;
     }
-
-    /// Adds its fields to the counters. As in Prometheus, each bucket includes the smaller ones.
-    fn add_to(&self, counters: &Counters) {
-        let (name, mut labels) = (self.name, String::new());
-        if !self.route.is_empty() {
-            labels = format!("route=\"{}\"", self.route);
-        }
-        let comma = if labels.is_empty() { "" } else { "," };
-        let bounds = self.bounds_ms.iter().map(ToString::to_string);
-        let (mut count, mut fields) = (0, Vec::with_capacity(BOUNDS + 3));
-        for (own, bound) in self.counts.iter().zip(bounds.chain(["+Inf".to_owned()])) {
-            count += own;
-            if count > 0 {
-                let labels = format!("{labels}{comma}le=\"{bound}\"");
-                fields.push((format!("{name}_milliseconds_bucket{{{labels}}}"), count));
-            }
-        }
-        fields.push((format!("{name}_milliseconds_count{{{labels}}}"), count));
-        fields.push((format!("{name}_milliseconds_sum{{{labels}}}"), self.sum_ms));
-        counters.add_together(fields);
-    }
 }
 
-/// The histogram of how old clearances are when they are used.
-const CLEARANCE_AGE: &str = "clearance_age";
-const BOUNDS: usize = 10;
-const BUCKETS_MS: [u64; BOUNDS] = [2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000];
-const AGES_MS: [u64; BOUNDS] =
-    [100, 500, 1000, 2500, 5000, 10_000, 15_000, 30_000, 60_000, 300_000];
 /// The most names with labels in one batch. The store's reply to each has about 22 bytes, and all
 /// replies have 64 KiB at most.
 const FIELDS_MAX: usize = 2000;
@@ -185,56 +161,52 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_include_the_smaller_ones() {
+    fn observation_moves_two_counters() {
         let counters = Counters::default();
         for ms in [0, 2, 3, 300, 6000] {
             counters.observe("store", "", ms);
         }
         counters.observe("request", "api", 7);
-        let field = |field: &str| format!("store_milliseconds_{field}");
         let batch = counters.take_batch();
-        for (name, count) in [
-            ("bucket{le=\"2\"}", Some(2)),
-            ("bucket{le=\"5\"}", Some(3)),
-            ("bucket{le=\"250\"}", Some(3)),
-            ("bucket{le=\"500\"}", Some(4)),
-            ("bucket{le=\"5000\"}", Some(4)),
-            ("bucket{le=\"+Inf\"}", Some(5)),
-            ("count{}", Some(5)),
-            ("sum{}", Some(6305)),
-        ] {
-            assert_eq!(batch.get(&field(name)).copied(), count, "{name}");
-        }
-        let of_route = "request_milliseconds_bucket{route=\"api\",le=\"10\"}";
-        assert_eq!(batch.get(of_route), Some(&1));
-        assert_eq!(batch.get("request_milliseconds_bucket{route=\"api\",le=\"5\"}"), None);
+        let expect = [
+            ("request_milliseconds_observations{route=\"api\",le=\"10\"}", 1),
+            ("request_milliseconds_sum{route=\"api\"}", 7),
+            ("store_milliseconds_observations{le=\"+Inf\"}", 1),
+            ("store_milliseconds_observations{le=\"2\"}", 2),
+            ("store_milliseconds_observations{le=\"5\"}", 1),
+            ("store_milliseconds_observations{le=\"500\"}", 1),
+            ("store_milliseconds_sum{}", 6305),
+        ];
+        let found: Vec<_> = batch.iter().map(|(field, count)| (field.as_str(), *count)).collect();
+        assert_eq!(found, expect);
         assert!(counters.take_batch().is_empty());
         // What could not be sent is a part of the next batch.
         counters.restore(batch);
         counters.observe("store", "", 1);
-        assert_eq!(counters.take_batch().get(&field("count{}")), Some(&6));
+        let again = counters.take_batch();
+        assert_eq!(again.get("store_milliseconds_observations{le=\"2\"}"), Some(&3));
     }
 
     #[test]
     fn histogram_without_room_is_left_out_as_a_whole() {
         let counters = Counters::default();
-        // Each needs 13 fields: 11 buckets, the count and the sum.
+        // Each needs two fields: one bound, and the sum.
         let fill = |count: usize| {
             (0..count).for_each(|at| counters.add(format!("own{at}{{}}"), 1));
             ["a", "b"].into_iter().for_each(|route| counters.observe("request", route, 1));
             let batch = counters.take_batch();
             (batch.len() - count, batch)
         };
-        assert_eq!(fill(FIELDS_MAX - 26).0, 26);
-        let (fields, batch) = fill(FIELDS_MAX - 25);
-        assert_eq!(fields, 13);
+        assert_eq!(fill(FIELDS_MAX - 4).0, 4);
+        let (fields, batch) = fill(FIELDS_MAX - 3);
+        assert_eq!(fields, 2);
         assert!(batch.keys().all(|field| !field.contains("route=\"b\"")));
         // Nor is one cut by what was counted while the batch was in flight.
         (0..100).for_each(|at| counters.add(format!("newer{at}{{}}"), 1));
         counters.restore(batch);
         let again = counters.take_batch();
         assert_eq!(again.len(), FIELDS_MAX);
-        assert_eq!(again.keys().filter(|field| field.contains("route=\"a\"")).count(), 13);
+        assert_eq!(again.keys().filter(|field| field.contains("route=\"a\"")).count(), 2);
     }
 
     #[test]

@@ -115,7 +115,7 @@ pub enum Action {
     Block(BlockOptions),
     /// List the blocks that apply.
     Blocks,
-    /// Delete expired rows, and stop. `serve` does the same every minute.
+    /// Delete expired rows, and stop. `serve` does the same every 5 minutes.
     Cleanup,
     /// Manage the clients that get access tokens for themselves.
     Client {

@@ -13,8 +13,8 @@ use std::fmt;
 pub struct EdgeStatement<'a> {
     /// The method.
     pub method: &'a str,
-    /// The path with the query, as sent.
-    pub target: &'a str,
+    /// The path. The query does not count, because `fetch` may encode it again.
+    pub path: &'a str,
     /// The client's address; an empty text if it is unknown.
     pub address: &'a str,
     /// The client's country; an empty text if it is unknown.
@@ -36,7 +36,7 @@ impl EdgeStatement<'_> {
         let fields = [
             VERSION,
             self.method,
-            self.target,
+            self.path,
             self.address,
             self.country,
             device.unwrap_or_default(),
@@ -169,7 +169,7 @@ mod tests {
     const NOW: UnixSeconds = UnixSeconds(1_700_000_000);
     const STATEMENT: EdgeStatement<'_> = EdgeStatement {
         method: "POST",
-        target: "/auth/login?x=1",
+        path: "/auth/login",
         address: "192.0.2.1",
         country: "DE",
         device: "Mozilla/5.0",
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(verify(STATEMENT), Ok(()));
         for changed in [
             EdgeStatement { method: "GET", ..STATEMENT },
-            EdgeStatement { target: "/auth/login", ..STATEMENT },
+            EdgeStatement { path: "/auth/refresh", ..STATEMENT },
             EdgeStatement { address: "192.0.2.2", ..STATEMENT },
             EdgeStatement { country: "", ..STATEMENT },
             EdgeStatement { device: "curl", ..STATEMENT },
@@ -281,5 +281,5 @@ mod tests {
         assert!(!format!("{:?}", keys(1, Some(2))).contains("AQEB"));
     }
 
-    const EXPECTED: &str = "v1;t=1700000000;mac=6RV5pcSVXWiCJ63UWQKQuNUomTuwFwLsdhTTaTpHOjo";
+    const EXPECTED: &str = "v1;t=1700000000;mac=34Jpsas0yzQO-vHfOGKDfHBnDd_my0m2RmdF3iVhe3E";
 }

@@ -110,7 +110,7 @@ fn key_record() -> TokenRecord {
 
 const STATEMENT: EdgeStatement<'_> = EdgeStatement {
     method: "POST",
-    target: "/auth/login",
+    path: "/auth/login",
     address: "192.0.2.1",
     country: "DE",
     device: "Mozilla/5.0",

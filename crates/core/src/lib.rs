@@ -163,8 +163,9 @@ pub use limits::script::{
     COUNTING_SCRIPTS, CountingScript, KEY_LOCKING, LIMIT_SCRIPT, LIMIT_SCRIPT_SHA1,
     LOCKING_LIMIT_SCRIPT_SHA1, LOCKING_QUOTA_SCRIPT_SHA1, QUOTA_SCRIPT, QUOTA_SCRIPT_SHA1,
 };
+pub use metrics::histograms::{HISTOGRAM_BOUNDS, histogram_bounds_ms, histogram_counters};
 pub use metrics::refusals::{RefusalSample, RefusedRequest};
-pub use metrics::samples::{METRICS_UNREADABLE, format_samples};
+pub use metrics::samples::{METRICS_UNREADABLE, format_samples, read_counters};
 pub use policy::Policy;
 pub use policy::assertion::Assertion;
 pub use policy::blocked_networks::BlockedNetworks;

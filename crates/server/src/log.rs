@@ -6,6 +6,7 @@
 use crate::log_format::{LineFormat, MemberFormat};
 use crate::telemetry::SpanLayer;
 use std::io::{self, Write};
+use std::panic;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -31,11 +32,22 @@ struct Lines {
     spans: SpanLayer<Registry>,
 }
 
+/// Lets a panic write a line, with its place alone: its message may quote a secret.
+fn log_panics() {
+    let default = panic::take_hook();
+    panic::set_hook(Box::new(move |defect| {
+        let place = defect.location().map(ToString::to_string);
+        tracing::error!(event = "panicked", place, advice = "it is a defect: report it");
+        default(defect);
+    }));
+}
+
 impl Log {
     /// Starts the log of a program: the events of level info and above go to standard output.
     pub fn start(program: &'static str) -> Self {
         let log = Self::start_writer();
         log.subscriber(program).init();
+        log_panics();
         log
     }
 
@@ -142,6 +154,20 @@ const WRITE_INTERVAL: Duration = Duration::from_millis(50);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn panic_writes_a_line_without_its_message() {
+        let log = Log::default();
+        log_panics();
+        tracing::subscriber::with_default(log.subscriber("test"), || {
+            panic::catch_unwind(|| panic!("hidden")).unwrap_err();
+        });
+        let mut out = Vec::new();
+        log.flush_to(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("\"event\":\"panicked\"") && text.contains("log.rs:"), "{text}");
+        assert!(!text.contains("hidden"), "{text}");
+    }
 
     #[test]
     fn buffered_lines_are_bounded() {

@@ -1,5 +1,5 @@
-//! Reference pages against the code: the members and events of the edge's log, the names of
-//! metrics, and header fields.
+//! Reference pages against the code: the members and events of the logs, the names of metrics, and
+//! header fields.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,13 @@ pub fn violations(files: &[(PathBuf, String)]) -> Vec<String> {
     in_code.remove("request");
     compare("log member", LOG_PAGE, in_code, first_cells(members));
     compare("log event", LOG_PAGE, log_events(files), first_cells(events));
+
+    let page = text(EVENTS_PAGE);
+    for (heading, program, in_code) in program_events(files) {
+        let section = page.split(&format!("## {heading}\n")).nth(1).unwrap_or_default();
+        let section = section.split("\n## ").next().unwrap_or_default();
+        compare(&format!("event of the {program}"), EVENTS_PAGE, in_code, first_cells(section));
+    }
 
     let page = text(METRICS_PAGE);
     for (heading, program, in_code) in metrics(files) {
@@ -107,6 +114,41 @@ fn log_events(files: &[(PathBuf, String)]) -> BTreeSet<String> {
     events
 }
 
+/// Returns the heading, the program and the log events of each section.
+fn program_events(
+    files: &[(PathBuf, String)],
+) -> [(&'static str, &'static str, BTreeSet<String>); 4] {
+    let of = |folder: &str| {
+        let own = files.iter().filter(|(file, _)| file.starts_with(folder) && !is_test(file));
+        let mut events = BTreeSet::new();
+        for (_, text) in own {
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+            let calls = code.split("tracing::").skip(1).filter_map(|call| call.split_once("!("));
+            let names = calls.filter_map(|(_, call)| call.trim_start().strip_prefix("event = \""));
+            events.extend(names.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+        }
+        events
+    };
+    let mut shared = of("crates/server/src");
+    // What a library logs.
+    shared.insert("log".to_owned());
+    let mut auth = of("crates/auth/src");
+    let audit = files.iter().find(|(file, _)| file == Path::new("crates/auth/src/audit.rs"));
+    let kinds = audit.and_then(|(_, text)| text.split_once("impl EventKind {"));
+    let kinds = kinds.and_then(|(_, text)| text.split_once("fn is_suspicious"));
+    auth.extend(kinds.map(|(names, _)| words_in_quotes(names)).unwrap_or_default());
+    [
+        ("The edge", "edge", log_events(files)),
+        ("Both servers", "servers", shared),
+        ("The auth service", "auth service", auth),
+        ("The redis gateway", "redis gateway", of("crates/redis-gateway/src")),
+    ]
+}
+
+fn is_test(file: &Path) -> bool {
+    file.iter().any(|part| part == "tests" || part == "tests.rs" || part == "testing.rs")
+}
+
 /// Returns the heading, the program and the metrics of each section.
 fn metrics(files: &[(PathBuf, String)]) -> [(&'static str, &'static str, BTreeSet<String>); 3] {
     let below = |folder: &str| {
@@ -167,6 +209,7 @@ fn is_header(name: &str) -> bool {
 }
 
 const LOG_PAGE: &str = "docs/reference/access-log.md";
+const EVENTS_PAGE: &str = "docs/reference/log-events.md";
 const METRICS_PAGE: &str = "docs/reference/metrics.md";
 const HEADERS_PAGE: &str = "docs/reference/headers.md";
 const HEADER_SOURCES: [&str; 4] = [

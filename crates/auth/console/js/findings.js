@@ -24,7 +24,6 @@ export const DEGRADED = {
   'token=signature': 'Tokens are accepted by their signature alone',
   'limit=local': 'Limits are counted by each isolate alone',
   'limit=allow': 'Limits are not counted',
-  store_down: 'The store is not used',
 };
 
 /**
@@ -49,7 +48,9 @@ export function findings(state, recent = null, now = Date.now()) {
   }
   const degraded = new Map();
   for (const edge of edges) {
-    for (const how of list(edge.degraded)) degraded.set(how, [...(degraded.get(how) ?? []), edge.colo]);
+    // Token and limit of one verdict are one text.
+    const parts = list(edge.degraded).flatMap((text) => String(text).split(', '));
+    for (const how of new Set(parts)) degraded.set(how, [...(degraded.get(how) ?? []), edge.colo]);
   }
   for (const [how, colos] of degraded) {
     add('bad', DEGRADED[how] ?? `Degraded: ${how}`, `At ${places(colos) || 'an unknown location'}.`);

@@ -160,6 +160,9 @@ impl Db {
         if revokes {
             after.tokens_revoked_at =
                 Some(self.newest_client_token(&mut tx, change.id, now).await?);
+        } else if is_switched {
+            // A store that lost the enabling is corrected like one that lost a revocation.
+            after.tokens_revoked_at = Some(before.tokens_revoked_at.unwrap_or(0).max(now.0));
         }
         if after == before {
             tx.rollback().await?;

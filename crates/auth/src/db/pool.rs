@@ -141,9 +141,10 @@ impl Db {
         self.queries.clone()
     }
 
-    /// Sets gauges to the number of connections: all of them, and the idle ones.
+    /// Sets gauges to the number of connections: all of them, and the idle ones. Those for searches
+    /// do not count, because no login could use an idle one.
     pub fn measure_pool(&self, all: &IntGauge, idle: &IntGauge) {
-        let mut pools = vec![&self.readers, &self.searchers];
+        let mut pools = vec![&self.readers];
         if !self.is_postgres() {
             pools.push(&self.writer);
         }

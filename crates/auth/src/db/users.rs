@@ -121,9 +121,10 @@ impl Db {
     }
 
     /// Disables a user, ends all sessions and withdraws the records of API keys, or enables the
-    /// user again and returns the records. Returns the outbox rows. Writes nothing if the user is
-    /// already in that state. `commands` are those for the store that concern the user rather than
-    /// a session, and `keys` returns those of an API key.
+    /// user again and returns the records. The tokens from before stay revoked, so that a store
+    /// that lost the enabling is corrected like one that lost a revocation. Returns the outbox
+    /// rows. Writes nothing if the user is already in that state. `commands` are those for the
+    /// store that concern the user rather than a session, and `keys` returns those of an API key.
     pub async fn set_disabled(
         &self,
         user_id: &str,
@@ -142,8 +143,9 @@ impl Db {
             }
             // A clock that was ahead may have written a later time.
             false => {
-                "UPDATE users SET disabled_at = NULL \
-                 WHERE id = $2 AND disabled_at IS NOT NULL AND deleted_at IS NULL AND $1 > 0"
+                "UPDATE users SET disabled_at = NULL, tokens_revoked_at =
+                 CASE WHEN tokens_revoked_at > $1 THEN tokens_revoked_at ELSE $1 END
+                 WHERE id = $2 AND disabled_at IS NOT NULL AND deleted_at IS NULL"
             }
         };
         let update = sqlx::query(update).bind(to_i64(change.now.0)).bind(user_id);

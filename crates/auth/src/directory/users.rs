@@ -105,10 +105,7 @@ impl Directory<'_> {
         let commands = self.publisher.commands();
         let commands = match disabled {
             true => commands.user_disabled(id),
-            false => {
-                let state = HolderState::of(false, user.tokens_revoked_at, now);
-                vec![commands.holder_state(Holder::User(id), state, now)]
-            }
+            false => commands.user_enabled(id, user.tokens_revoked_at, now),
         };
         let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
         let keys = |state: &KeyState| self.publisher.commands().key(state, now);

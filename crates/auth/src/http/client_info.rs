@@ -73,7 +73,7 @@ impl ClientInfoReader {
         if address.is_empty() {
             self.warn_of_proxies(
                 "the edge does not know its clients' addresses, and all count as one; if it is \
-                 behind proxies other than Cloudflare, set TRUSTED_PROXIES there",
+                 behind proxies other than Cloudflare, set client_address.trusted_proxy_hops there",
             );
         }
         let country = text(headers, COUNTRY_FIELD, 2);
@@ -190,10 +190,9 @@ fn verify(keys: &EdgeAuthKeys, parts: &Parts, now: UnixSeconds) -> Outcome {
     let [field, address, country, device, request_id] =
         [EDGE_AUTH_FIELD, EDGE_ADDRESS_FIELD, COUNTRY_FIELD, "user-agent", "x-request-id"]
             .map(|name| joined(headers, name));
-    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let statement = EdgeStatement {
         method: parts.method.as_str(),
-        target,
+        path: parts.uri.path(),
         address: &address,
         country: &country,
         device: &device,
@@ -238,7 +237,7 @@ mod tests {
     }
 
     fn request(headers: &[(&str, &str)]) -> Parts {
-        let request = Request::post("/auth/login?x=1");
+        let request = Request::post("/auth/login?x=%27");
         let request =
             headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let peer: SocketAddr = format!("{PEER}:4711").parse().unwrap();
@@ -249,7 +248,7 @@ mod tests {
     fn from_edge(now: UnixSeconds) -> Parts {
         let statement = EdgeStatement {
             method: "POST",
-            target: "/auth/login?x=1",
+            path: "/auth/login",
             address: "192.0.2.1",
             country: "DE",
             device: "Mozilla/5.0",

@@ -24,10 +24,13 @@ impl Gauges {
             outbox_rows: gauge("outbox_rows", "Rows not yet delivered to the store.")?,
             outbox_age_seconds: gauge("outbox_age_seconds", "Age of the oldest of these rows.")?,
             database_up: gauge("database_up", "1 if the database answers, else 0.")?,
-            connections: gauge("database_connections", "Open connections to the database.")?,
+            connections: gauge(
+                "database_connections",
+                "Open connections to the database, without those for searches.",
+            )?,
             connections_idle: gauge(
                 "database_connections_idle",
-                "Idle connections to the database.",
+                "Idle ones of these connections.",
             )?,
             log_lines_lost: gauge(
                 "log_lines_lost",

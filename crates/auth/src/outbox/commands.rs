@@ -205,10 +205,16 @@ impl StoreCommands {
         vec![self.holder_state(Holder::User(user_id), HolderState::Disabled, UnixSeconds(0))]
     }
 
-    /// Removes the revocation of a user's tokens.
-    #[cfg(test)]
-    pub fn user_enabled(&self, user_id: &str) -> Vec<Command> {
-        vec![self.holder_state(Holder::User(user_id), HolderState::Active, UnixSeconds(0))]
+    /// Lets the new tokens of a disabled user pass, whose tokens had been revoked up to
+    /// `revoked_at`. Those from before `now` stay revoked.
+    pub fn user_enabled(
+        &self,
+        id: &str,
+        revoked_at: Option<u64>,
+        now: UnixSeconds,
+    ) -> Vec<Command> {
+        let state = HolderState::RevokedUntil(revoked_at.unwrap_or(0).max(now.0));
+        vec![self.holder_state(Holder::User(id), state, now)]
     }
 
     /// Writes the state of a user's or a client's tokens.

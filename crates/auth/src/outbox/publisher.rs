@@ -11,7 +11,7 @@ use crate::store::{Store, StoreError};
 use portcullis_core::StoreKeys;
 use redis_rest::Command;
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -29,6 +29,8 @@ pub struct Publisher {
     pub(super) evicting_policy: Mutex<Option<String>>,
     /// When markers are sampled next, in Unix seconds.
     pub(super) sampled_next_at: AtomicU64,
+    /// Whether everything must be written again, because the store has lost data.
+    pub(super) must_republish: AtomicBool,
     /// The ids of API keys that are being settled in the background.
     pub(super) settling: Mutex<BTreeSet<String>>,
 }
@@ -54,6 +56,7 @@ impl Publisher {
             undelivered: Notify::new(),
             evicting_policy: Mutex::default(),
             sampled_next_at: AtomicU64::default(),
+            must_republish: AtomicBool::default(),
             settling: Mutex::default(),
         }
     }

@@ -39,13 +39,16 @@ impl Publisher {
             None | Some(Reply::Error(_)) => return StoreHealth::Unknown,
             Some(reply) => reply.as_text().map(str::to_owned),
         };
-        let mut lost_data =
-            counter.as_deref() != Some((round - 1).to_string().as_str()) || round == 1;
+        let mut lost_data = counter.as_deref() != Some((round - 1).to_string().as_str())
+            || round == 1
+            || self.must_republish.load(Ordering::Relaxed);
         if !lost_data && replies.iter().skip(1).any(|reply| *reply == Reply::Null) {
             tracing::warn!(event = "marker_missed", fix = "set maxmemory-policy noeviction");
             self.sampled_next_at.store(now.plus(SAMPLE_PAUSE_SECONDS).0, Ordering::Relaxed);
             lost_data = true;
         }
+        // A failure of what follows, or a lost reply, must not let the next round forget the loss.
+        self.must_republish.store(lost_data, Ordering::Relaxed);
         // The counter is written first, so that a loss during the republication is detected.
         let next = Command::new("SET").arg(&key).arg(round).arg("EX").arg(COUNTER_SECONDS);
         if self.store.write(&[next]).await.is_err() {
@@ -53,12 +56,13 @@ impl Publisher {
         }
         let seconds = if lost_data { REVOCATION_SECONDS } else { RECENT_SECONDS };
         match self.reconcile(seconds, now).await {
-            Ok(republished) if lost_data => StoreHealth::Republished(republished),
+            Ok(republished) if lost_data => {
+                self.must_republish.store(false, Ordering::Relaxed);
+                StoreHealth::Republished(republished)
+            }
             Ok(_) => StoreHealth::Intact,
             Err(error) => {
                 tracing::warn!(event = "store_not_reconciled", fault = error);
-                // Without the counter, the next round republishes everything.
-                let _ = self.store.write(&[Command::new("DEL").arg(&key)]).await;
                 StoreHealth::Unknown
             }
         }

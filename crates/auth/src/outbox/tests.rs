@@ -1,6 +1,8 @@
 //! Tests of the outbox, with a store that rejects some rows.
 
+use crate::audit::{Actor, ClientInfo};
 use crate::db::{AuditedChange, Copied, EndedSession, RevocationKind, RevokedToken};
+use crate::directory::{By, Directory};
 use crate::outbox::StoreHealth;
 use crate::testing::{T, TestService, after, on_each_database};
 use portcullis_core::UnixSeconds;
@@ -82,7 +84,7 @@ async fn row_of_a_newer_version_is_left_and_blocks_no_other() {
 }
 
 #[tokio::test]
-async fn user_enabled_during_reconciliation_keeps_no_marker() {
+async fn user_enabled_during_reconciliation_stays_enabled() {
     // The store delays the next SET of a user's marker until the test lets it pass.
     let executed: Arc<Mutex<Vec<String>>> = Arc::default();
     let hold: Arc<Mutex<Option<mpsc::Sender<oneshot::Sender<()>>>>> = Arc::default();
@@ -99,8 +101,8 @@ async fn user_enabled_during_reconciliation_keeps_no_marker() {
                 held.send(pass).await.unwrap();
                 passed.await.unwrap();
             }
-            let names = commands.iter().filter(of_user).map(|command| command[0].clone());
-            executed.lock().unwrap().extend(names);
+            let values = commands.iter().filter(of_user).map(|command| command[2].clone());
+            executed.lock().unwrap().extend(values);
             format!("[{}]", vec![r#"{"result":"OK"}"#; commands.len()].join(","))
         }
     };
@@ -122,7 +124,7 @@ async fn user_enabled_during_reconciliation_keeps_no_marker() {
             let reconciling =
                 tokio::spawn(async move { reconciling.reconcile(60, after(2)).await });
             let pass = held.recv().await.unwrap();
-            let commands = publisher.commands().user_enabled(&user.id);
+            let commands = publisher.commands().user_enabled(&user.id, None, after(1));
             let rows = service
                 .db
                 .set_disabled(&user.id, false, commands, &change, revoke, &|_| Vec::new());
@@ -130,18 +132,109 @@ async fn user_enabled_during_reconciliation_keeps_no_marker() {
             pass.send(()).unwrap();
             reconciling.await.unwrap().unwrap();
             let executed = std::mem::take(&mut *executed.lock().unwrap());
-            assert_eq!(executed.last().map(String::as_str), Some("DEL"), "{executed:?}");
+            assert_eq!(executed.last(), Some(&after(1).0.to_string()), "{executed:?}");
         },
     )
     .await;
 }
 
+/// A failover loses the last writes. The counter's was before them.
+#[tokio::test]
+async fn lost_enabling_is_written_again() {
+    let store = MemoryStore::default();
+    let url = store.serve().await;
+    on_each_database(
+        |config| config.store.url = url.clone(),
+        async |service: TestService| {
+            let alice = service.add("alice").await;
+            let client = ClientInfo::default();
+            let directory = |seconds: u64| Directory {
+                db: &service.db,
+                publisher: &service.publisher,
+                audit: None,
+                by: By { actor: Actor::Operator, subject: None, client: &client },
+                now: after(seconds),
+            };
+            assert_eq!(service.publisher.check_store("p", 1, T).await, StoreHealth::Republished(0));
+            directory(1).set_user_disabled(&alice.id, true).await.unwrap();
+            let disabled = store.0.lock().unwrap().clone();
+            let is_disabled = || store.0.lock().unwrap().values().any(|value| value == "disabled");
+            directory(100).set_user_disabled(&alice.id, false).await.unwrap();
+            assert!(!is_disabled());
+            store.0.lock().unwrap().clone_from(&disabled);
+            assert!(is_disabled());
+            assert_eq!(
+                service.publisher.check_store("p", 2, after(102)).await,
+                StoreHealth::Intact
+            );
+            assert!(!is_disabled());
+            store.0.lock().unwrap().clear();
+        },
+    )
+    .await;
+}
+
+/// The store executes the write of the counter, but its reply is lost; then it refuses all writes.
+#[tokio::test]
+async fn loss_is_not_forgotten_when_the_store_fails_again() {
+    for failing in [Failing::Reply, Failing::Writes] {
+        let store = MemoryStore::default();
+        let url = store.serve().await;
+        on_each_database(
+            |config| config.store.url = url.clone(),
+            async |service: TestService| {
+                service.add("alice").await;
+                let tokens = service.login("alice", T).await;
+                let client = ClientInfo::default();
+                service.sessions.logout(&tokens.refresh_token, &client, T).await.unwrap();
+                let check = async |round: u64, seconds: u64| {
+                    service.publisher.check_store("p", round, after(seconds)).await
+                };
+                assert_eq!(check(1, 1000).await, StoreHealth::Republished(1));
+                store.0.lock().unwrap().clear();
+                *store.1.lock().unwrap() = Some(failing);
+                assert_eq!(check(2, 1002).await, StoreHealth::Unknown);
+                assert!(!store.has_marker());
+                *store.1.lock().unwrap() = None;
+                assert_eq!(check(3, 1004).await, StoreHealth::Republished(1));
+                assert!(store.has_marker());
+                assert_eq!(check(4, 1006).await, StoreHealth::Intact);
+                store.0.lock().unwrap().clear();
+            },
+        )
+        .await;
+    }
+}
+
+/// What a store does wrong.
+#[derive(Clone, Copy, PartialEq)]
+enum Failing {
+    /// The replies to writes are lost.
+    Reply,
+    /// It executes the first write of all, and no further one.
+    Writes,
+}
+
 /// An in-memory store that supports SET, GET and DEL.
 #[derive(Clone, Default)]
-struct MemoryStore(Arc<Mutex<BTreeMap<String, String>>>);
+struct MemoryStore(Arc<Mutex<BTreeMap<String, String>>>, Arc<Mutex<Option<Failing>>>);
 
 impl MemoryStore {
     fn execute(&self, commands: Vec<Vec<String>>) -> String {
+        let is_read = commands.iter().all(|command| command[0] == "GET");
+        let is_counter = commands.iter().any(|command| command[1].starts_with("pc:reconciled"));
+        match *self.1.lock().unwrap() {
+            Some(Failing::Writes) if !is_read && !is_counter => return "[]".to_owned(),
+            Some(Failing::Reply) if !is_read => {
+                self.answer(commands);
+                return String::new();
+            }
+            _ => {}
+        }
+        self.answer(commands)
+    }
+
+    fn answer(&self, commands: Vec<Vec<String>>) -> String {
         let mut keys = self.0.lock().unwrap();
         let replies = commands.into_iter().map(|command| {
             let key = command.get(1).cloned().unwrap_or_default();
@@ -185,7 +278,7 @@ async fn evicted_marker_is_found_by_a_sample_and_written_again() {
         async |service: TestService| {
             service.add("alice").await;
             let tokens = service.login("alice", T).await;
-            let client = crate::audit::ClientInfo::default();
+            let client = ClientInfo::default();
             service.sessions.logout(&tokens.refresh_token, &client, T).await.unwrap();
             let check = async |round: u64, seconds: u64| {
                 service.publisher.check_store("process", round, after(seconds)).await
@@ -227,7 +320,7 @@ async fn check_of_an_unchanged_database_is_one_query() {
             assert_eq!(check(2, 1002).await, (StoreHealth::Intact, 1));
             // A failover may have lost a write that the counter outlived.
             let tokens = service.login("alice", T).await;
-            let client = crate::audit::ClientInfo::default();
+            let client = ClientInfo::default();
             service.sessions.logout(&tokens.refresh_token, &client, after(1003)).await.unwrap();
             store.evict_markers();
             assert_eq!(check(3, 1004).await, (StoreHealth::Intact, 2));

@@ -6,7 +6,7 @@ use super::live::STEP_SECONDS;
 use super::service::{Observed, Series, locked};
 use crate::clock::{now, now_ms};
 use crate::db::{Counters, EdgeCounts, SeriesState, add_counters};
-use portcullis_core::UnixSeconds;
+use portcullis_core::{UnixSeconds, read_counters};
 use redis_rest::{Command, Reply};
 use std::sync::Arc;
 use std::time::Duration;
@@ -162,7 +162,7 @@ impl Series {
                 tracing::debug!(event = "edges_not_deleted", fault = %error);
             }
         }
-        (Some(read_counters(counters)), Arc::new(reports.reports))
+        (Some(edge_counters(counters)), Arc::new(reports.reports))
     }
 
     /// Returns whether a store without hashes answers.
@@ -201,13 +201,9 @@ fn since_last(state: &SeriesState, counters: Counters, now: u64) -> Option<EdgeC
 }
 
 /// Reads the fields and values of the hash. Skips what is not a counter of an edge.
-fn read_counters(fields: &[Reply]) -> Counters {
-    let pairs = fields.chunks_exact(2).filter_map(|pair| {
-        let [field, count] = pair else { return None };
-        let (field, count) = (field.as_text()?, count.as_text()?.parse().ok()?);
-        is_counter(field).then(|| (field.to_owned(), count))
-    });
-    pairs.take(COUNTERS_MAX).collect()
+fn edge_counters(fields: &[Reply]) -> Counters {
+    let counters = read_counters(fields).into_iter();
+    counters.filter(|(field, _)| is_counter(field)).take(COUNTERS_MAX).collect()
 }
 
 fn is_counter(field: &str) -> bool {

@@ -107,7 +107,7 @@ mod tests {
         let report = |ago: u64| {
             format!(
                 r#"{{"at":{},"policy":"abc-_1","version":"0.1.0","colo":"AMS","breakers":
-                {{"store":"open"}},"degraded":["store_down"],"clearance_age_ms_max":1234,
+                {{"store":"open"}},"degraded":["limit=local"],"clearance_age_ms_max":1234,
                 "delay_ms_max":10000,"requests":7,"later":[1]}}"#,
                 now_ms - ago
             )
@@ -129,7 +129,7 @@ mod tests {
             policy: "abc-_1".into(),
             version: "0.1.0".into(),
             breakers: [("store".to_owned(), "open".to_owned())].into(),
-            degraded: vec!["store_down".into()],
+            degraded: vec!["limit=local".into()],
             requests: 7,
             clearance_age_ms_max: 1234,
             delay_ms_max: 10_000,

@@ -54,7 +54,7 @@ impl Sessions {
         let revoke = |ended: &EndedSession| self.publisher.commands().session_ended(ended, now);
         let begun = self.db.begin_session(&new, issued, revoke);
         let begun = begun.instrument(database("begin_session")).await?;
-        // `None` if the password was changed while it was being verified, or tokens were revoked.
+        // `None` if the password or the scope was changed meanwhile, or tokens were revoked.
         let begun = begun.ok_or(Problem::CredentialsInvalid)?;
         self.audit.record(&begun.events);
         self.publisher.deliver(begun.outbox_rows).await;

@@ -81,6 +81,16 @@ impl EventSettings {
             object.add_error("events", ConfigErrorKind::NotA("left out for an issuer of tenants"));
             return None;
         }
+        // The subject of a global revocation is not signed. Without its type, an access token for
+        // the same audience would pass as one.
+        let is_for_api = |audience: &String| issuer.audiences.contains(audience);
+        if !policy.type_required
+            && policy.accept.contains(&EventFormat::GlobalRevocation)
+            && policy.audience.iter().any(is_for_api)
+        {
+            let expected = "other than the issuer's audience, or type_required be true";
+            object.add_error("events.audience", ConfigErrorKind::NotA(expected));
+        }
         let Some(url) = jwks_url else {
             if issuer.keys.is_none() {
                 object.add_error("events.jwks_url", ConfigErrorKind::Missing);
@@ -248,6 +258,13 @@ mod tests {
         check(json!({ "jwks_url": url }), &[]);
         check(json!({ "jwks_url": "nowhere" }), &["events.jwks_url"]);
         check(json!({ "issuer": "" }), &["events.issuer"]);
+        let global = |audience: &str, type_required: bool| {
+            json!({ "accept": ["global_revocation"], "audience": audience,
+                "type_required": type_required })
+        };
+        check(global("api", false), &["events.audience"]);
+        check(global("api", true), &[]);
+        check(global("edge", false), &[]);
         check(json!({ "token_life_seconds_max": 59 }), &["events.token_life_seconds_max"]);
     }
 

@@ -1,5 +1,6 @@
 //! The edge's statement about a client, as header fields for the auth service.
 
+use super::headers::connection_names;
 use super::permit::{Permit, Target};
 use crate::edge_auth::{EDGE_ADDRESS_FIELD, EDGE_AUTH_FIELD, EdgeStatement};
 use crate::request::client_address::client_address;
@@ -23,12 +24,11 @@ impl Permit<'_> {
         let address = address.map(|address| address.to_string()).unwrap_or_default();
         let device = head.header("user-agent").unwrap_or_default();
         // A field that the client lists in `Connection` is not forwarded.
-        let listed = head.header("connection").unwrap_or_default();
         let removes_device =
-            listed.split(',').any(|name| name.trim().eq_ignore_ascii_case("user-agent"));
+            connection_names(head).any(|name| name.eq_ignore_ascii_case("user-agent"));
         let statement = EdgeStatement {
             method: head.method(),
-            target: head.target(),
+            path: head.path(),
             address: &address,
             country,
             device: if removes_device { "" } else { device },
@@ -87,7 +87,7 @@ mod tests {
         };
         let statement = EdgeStatement {
             method: "POST",
-            target: "/auth/login?x=1",
+            path: "/auth/login",
             address,
             country: "DE",
             device: "Mozilla/5.0",
@@ -100,6 +100,10 @@ mod tests {
             fields_with(&policy, Target::Auth(policy.auth.as_ref().unwrap()), "close, User-Agent");
         let nameless = EdgeStatement { device: "", ..statement };
         assert_eq!(keys.verify(&sent[0].1, &nameless, NOW), Ok(()));
+        // Of a long list, only the first names count: the edge forwards the others.
+        let long = format!("{}user-agent", "a,".repeat(32));
+        let sent = fields_with(&policy, Target::Auth(policy.auth.as_ref().unwrap()), &long);
+        assert_eq!(keys.verify(&sent[0].1, &statement, NOW), Ok(()));
         assert_eq!(fields(&policy, Target::Upstream(&policy.upstream)), []);
         let without = policy_with(&[]);
         assert_eq!(fields(&without, Target::Auth(without.auth.as_ref().unwrap())), []);

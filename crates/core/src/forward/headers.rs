@@ -31,8 +31,7 @@ impl<'p> Permit<'p> {
         let websocket = self.route.access != Access::Auth
             && head.method() == "GET"
             && head.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
-        let connection = head.header("connection").unwrap_or_default();
-        let listed: Vec<&str> = connection.split(',').take(LISTED_MAX).map(str::trim).collect();
+        let listed: Vec<&str> = connection_names(head).collect();
         let trace = head.header("traceparent").filter(|text| is_traceparent(text));
         let strips = self.verified.is_some() && !self.route.keeps_token();
         let mut edits = HeaderEdits::default();
@@ -115,6 +114,12 @@ impl<'p> Permit<'p> {
             || SPOOFABLE.contains(&bare)
             || self.policy.identity_fields.names().chain(assertion).any(|own| *own == name)
     }
+}
+
+/// Returns the names of the fields that a client lists as those of the connection.
+pub(super) fn connection_names<'a>(head: &RequestHead<'a>) -> impl Iterator<Item = &'a str> {
+    let connection = head.header("connection").unwrap_or_default();
+    connection.split(',').take(LISTED_MAX).map(str::trim)
 }
 
 /// A limit above the number of names that clients list in a `Connection` field.

@@ -35,13 +35,13 @@ pub struct PeriodUses {
 
 impl PeriodUses {
     /// Records what the store said with its reply to a limit's check. Does nothing for a limit of
-    /// another algorithm. If too many quotas are known, a new one waits for the next
+    /// another algorithm. If too many quotas are known, a new one waits for its next request after
     /// [`PeriodUses::take`].
     pub fn record(&mut self, limit_check: &LimitCheck<'_>, reply: &Reply) {
         for new in limit_check.uses(reply).into_iter().flatten().filter(|new| new.used > 0) {
             let place = self.uses.binary_search_by(|own| own.place().cmp(&new.place()));
             match place {
-                Err(place) if self.uses.len() < USES_MAX => self.uses.insert(place, new),
+                Err(place) if self.uses.len() < HELD_USES => self.uses.insert(place, new),
                 Err(_) => {}
                 Ok(place) => {
                     if let Some(own) = self.uses.get_mut(place) {
@@ -53,9 +53,15 @@ impl PeriodUses {
         }
     }
 
-    /// Returns the uses since the last call, and forgets them.
+    /// Returns whether there are as many uses as a batch may have.
+    pub fn is_full(&self) -> bool {
+        self.uses.len() >= USES_MAX
+    }
+
+    /// Returns uses for one batch, and forgets them.
     pub fn take(&mut self) -> Vec<PeriodUse> {
-        std::mem::take(&mut self.uses)
+        let count = self.uses.len().min(USES_MAX);
+        self.uses.drain(..count).collect()
     }
 }
 
@@ -83,8 +89,10 @@ impl LimitCheck<'_> {
     }
 }
 
-/// The most quotas whose use is kept. Each has about 150 bytes.
+/// The most uses of a batch.
 const USES_MAX: usize = 512;
+/// The most quotas whose use is kept. Each has about 150 bytes.
+const HELD_USES: usize = 2 * USES_MAX;
 
 #[cfg(test)]
 mod tests {
@@ -112,11 +120,15 @@ mod tests {
         assert_eq!(seen, [(0, 1500, 3), (1000, 1500, 6), (2000, 1500, 1)]);
         assert!(taken.iter().all(|own| own.state == "credits" && own.limit == "l"));
         assert!(uses.take().is_empty());
-        for key in 0..2 * USES_MAX {
+        assert!(!uses.is_full());
+        for key in 0..HELD_USES + 1 {
             let mut check = check_of(&period);
             check.key[..8].copy_from_slice(&u64::try_from(key).unwrap().to_le_bytes());
             uses.record(&check, &reply([1, 4, 0, 9, 0, 9, 0, 1000, 1500, 6, 0]));
         }
-        assert_eq!(uses.take().len(), USES_MAX);
+        for is_full in [true, true, false] {
+            assert_eq!(uses.is_full(), is_full);
+            assert_eq!(uses.take().len(), if is_full { USES_MAX } else { 0 });
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The edges' counters as text for Prometheus. All isolates add their counts to one hash in the
 //! store, whose fields are metric names with labels.
 
+use super::histograms::add_counter;
 use redis_rest::Reply;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,27 +10,36 @@ use std::fmt::Write as _;
 pub const METRICS_UNREADABLE: &str = "# TYPE portcullis_edge_metrics_readable gauge\n\
     portcullis_edge_metrics_readable 0\n";
 
-/// Formats the fields and values of the hash, in turn, as the store returns them. Skips fields that
-/// are not samples.
-pub fn format_samples(fields: &[Reply]) -> String {
-    let mut families: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
+/// Reads the fields and values of the hash, in turn, as the store returns them. Returns the
+/// counters as Prometheus shows them. Skips fields that are not samples.
+pub fn read_counters(fields: &[Reply]) -> BTreeMap<String, u64> {
+    let mut counters = BTreeMap::new();
     for pair in fields.chunks_exact(2) {
         let [field, count] = pair else { continue };
         let count = count.as_text().and_then(|text| text.parse().ok());
         if let (Some(field), Some(count)) =
             (field.as_text().filter(|field| is_sample(field)), count)
         {
-            let (name, _) = field.split_once('{').unwrap_or((field, ""));
-            let family =
-                ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
-            families.entry(family.unwrap_or(name)).or_default().push((field, count));
+            add_counter(&mut counters, field, count);
         }
     }
+    counters
+}
+
+/// Formats the fields and values of the hash, in turn, as the store returns them. Skips fields that
+/// are not samples.
+pub fn format_samples(fields: &[Reply]) -> String {
+    let counters = read_counters(fields);
+    let mut families: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
+    for (field, count) in &counters {
+        let (name, _) = field.split_once('{').unwrap_or((field, ""));
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        families.entry(family.unwrap_or(name)).or_default().push((field, *count));
+    }
     let mut text = String::new();
-    for (family, mut samples) in families {
+    for (family, samples) in families {
         let kind = if family.ends_with("_milliseconds") { "histogram" } else { "counter" };
         let _ = writeln!(text, "# TYPE portcullis_edge_{family} {kind}");
-        samples.sort_unstable();
         for (field, count) in samples {
             let _ = writeln!(
                 text,

@@ -16,9 +16,11 @@ pub(crate) const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Fields, without their `x-`, that a client could forge. Proxies state the client's address in
-/// them, or servers read another path or method from them than the checked one.
-pub(crate) const SPOOFABLE: [&str; 17] = [
+/// Fields, without their `x-`, that a client could forge. Proxies state the client's address or
+/// user in them, or servers read another path, method or scheme from them than the checked one.
+/// WSGI servers serve another path by `script-name` and `path-info`, CGI programs send their own
+/// requests through `proxy`, and Rack sends another file by the last two.
+pub(crate) const SPOOFABLE: [&str; 25] = [
     "cf-connecting-ip",
     "cf-connecting-ipv6",
     "cf-pseudo-ipv4",
@@ -32,10 +34,18 @@ pub(crate) const SPOOFABLE: [&str; 17] = [
     "original-host",
     "original-uri",
     "original-url",
+    "path-info",
+    "proxy",
     "real-ip",
+    "remote-user",
     "request-id",
     "rewrite-url",
+    "scheme",
+    "script-name",
     "true-client-ip",
+    "url-scheme",
+    "accel-mapping",
+    "sendfile-type",
 ];
 
 /// Returns whether the policy may use this name for one of the edge's fields. Names that HTTP, a

@@ -272,7 +272,7 @@ fn edge_key(byte: u8) -> String {
 /// Returns the bytes of the keys that prove a statement.
 fn edge_keys(config: &Config) -> String {
     let Some(keys) = &config.edge_auth_keys else { return String::new() };
-    let statement = EdgeStatement { method: "GET", target: "/", ..EdgeStatement::default() };
+    let statement = EdgeStatement { method: "GET", path: "/", ..EdgeStatement::default() };
     let proves = |byte: &u8| {
         let key = EdgeAuthKey::parse(&edge_key(*byte)).unwrap();
         let field = key.sign(&statement, UnixSeconds(5)).unwrap();

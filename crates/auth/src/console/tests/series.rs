@@ -87,7 +87,7 @@ async fn state_has_what_is_open_and_late() {
             let reader = console.browser("reader", "console:read").await;
             let report = |ago: u64, colo: &str, age: u64| {
                 json!({"at": (now().0 - ago) * 1000, "policy": "h", "colo": colo,
-                       "breakers": {"store": "open"}, "degraded": ["store_down"],
+                       "breakers": {"store": "open"}, "degraded": ["limit=local"],
                        "clearance_age_ms_max": age, "delay_ms_max": 10_000})
             };
             store.report("AMS/a", report(2, "AMS", 700));
@@ -106,7 +106,7 @@ async fn state_has_what_is_open_and_late() {
                 (&state["clearance_age_ms_max"], &state["delay_ms_max"]),
                 (&json!(900), &json!(10_000))
             );
-            assert_eq!(state["degraded"], json!(["store_down"]));
+            assert_eq!(state["degraded"], json!(["limit=local"]));
             assert!(state["metrics_age_seconds"].as_u64().unwrap() < 10);
             store.set(|state| state.is_down = true);
             series.round(&mut Readings::default(), now()).await;

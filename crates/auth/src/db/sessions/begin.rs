@@ -30,8 +30,8 @@ pub struct BegunSession {
 impl Db {
     /// Begins a session with its first tokens, and ends the least recently used sessions beyond the
     /// maximum. Returns `None` if the user's password has changed since it was verified, or the
-    /// user's access tokens were revoked. `revoke` returns the commands for the store that follow
-    /// from the end of a session.
+    /// user's scope, or the user's access tokens were revoked. `revoke` returns the commands for
+    /// the store that follow from the end of a session.
     pub async fn begin_session(
         &self,
         new: &NewSession<'_>,
@@ -47,12 +47,13 @@ impl Db {
         let updated = sqlx::query(
             "UPDATE users SET password_hash = $1
              WHERE id = $2 AND password_hash = $3 AND disabled_at IS NULL
-             AND COALESCE(tokens_revoked_at, 0) = $4",
+             AND COALESCE(tokens_revoked_at, 0) = $4 AND scope = $5",
         )
         .bind(rehashed.unwrap_or(&user.password_hash))
         .bind(user.id.as_str())
         .bind(user.password_hash.as_str())
         .bind(user.tokens_revoked_at.map_or(0, to_i64))
+        .bind(user.scope.as_str())
         .execute(&mut *tx)
         .await?;
         if updated.rows_affected() == 0 {

@@ -161,7 +161,8 @@ impl Db {
     }
 
     /// Returns a refresh token with its session, its user's state and the number of recent
-    /// refreshes. The user's claims can't change before the transaction ends.
+    /// refreshes. The user's scope and claims can't change before the transaction ends. The scope
+    /// is that of the locked row: Postgres may return an older row of the session.
     async fn refresh_token_row(
         &self,
         tx: &mut Tx,
@@ -170,7 +171,7 @@ impl Db {
     ) -> Result<Option<AnyRow>, sqlx::Error> {
         self.count(Purpose::Request);
         let select = self.sharing_lock(
-            "SELECT r.spent_at, r.answer, s.id, s.user_id, s.client_id, s.scope, s.created_at,
+            "SELECT r.spent_at, r.answer, s.id, s.user_id, s.client_id, u.scope, s.created_at,
              s.expires_at, s.refreshed_at, s.device, s.address, s.revoked_at, u.disabled_at,
              u.claims, u.tokens_revoked_at,
              (SELECT COUNT(*) FROM refresh_tokens b

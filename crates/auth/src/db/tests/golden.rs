@@ -213,7 +213,7 @@ async fn current(service: &TestService) -> Value {
             "session expired": text(commands.session_expired("alice", "session")),
             "access token revoked": text(commands.access_token_revoked("token-id", &access_hash, now)),
             "user disabled": text(commands.user_disabled("alice")),
-            "user enabled": text(commands.user_enabled("alice")),
+            "user enabled": text(commands.user_enabled("alice", None, now)),
             "block": text(commands.block(&block(BlockKind::Subject, "alice", None))),
             "block of an address": text(commands.block(&block(BlockKind::Address, "192.0.2.1", None))),
             "block cleared": text(commands.block(&block(BlockKind::Subject, "alice", Some(IAT)))),

@@ -54,7 +54,7 @@ async fn new_password_ends_all_other_sessions() {
 }
 
 #[tokio::test]
-async fn login_fails_when_the_password_changes_meanwhile() {
+async fn login_fails_when_the_password_or_the_scope_changes_meanwhile() {
     on_each_database(
         |_| (),
         async |service: TestService| {
@@ -72,6 +72,20 @@ async fn login_fails_when_the_password_changes_meanwhile() {
             };
             let revoke =
                 |ended: &EndedSession| service.publisher.commands().session_ended(ended, T);
+            let client = ClientInfo::default();
+            let begins = async |user: &User| {
+                let (_, issued) = service
+                    .sessions
+                    .issue(&session, &TokenHolder::default(), String::new(), None, T)
+                    .unwrap();
+                let (session, client) = (&session, &client);
+                let new = NewSession { session, user, rehashed: None, sessions_max: 3, client };
+                service.db.begin_session(&new, issued, revoke).await.unwrap().is_some()
+            };
+            let lower = format!("UPDATE users SET scope = 'read' WHERE id = '{}'", user.id);
+            service.db.execute(&lower).await.unwrap();
+            assert!(!begins(&user).await, "with the former scope");
+            let lowered = service.db.user_by_id(&user.id).await.unwrap().unwrap();
             let change = AuditedChange { now: T, events: &[] };
             let password = PasswordChange {
                 user_id: &user.id,
@@ -80,21 +94,10 @@ async fn login_fails_when_the_password_changes_meanwhile() {
                 except_session: None,
             };
             service.db.set_password(&password, &change, revoke).await.unwrap();
-            let (_, issued) = service
-                .sessions
-                .issue(&session, &TokenHolder::default(), String::new(), None, T)
-                .unwrap();
-            let client = ClientInfo::default();
-            let new = NewSession {
-                session: &session,
-                user: &user,
-                rehashed: None,
-                sessions_max: 3,
-                client: &client,
-            };
-            let begun = service.db.begin_session(&new, issued, revoke);
-            assert!(begun.await.unwrap().is_none());
+            assert!(!begins(&lowered).await, "with the former password");
             assert!(service.db.active_sessions(&user.id, T, 3000).await.unwrap().is_empty());
+            let current = service.db.user_by_id(&user.id).await.unwrap().unwrap();
+            assert!(begins(&current).await);
         },
     )
     .await;

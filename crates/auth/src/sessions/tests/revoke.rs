@@ -41,7 +41,7 @@ async fn disabled_user_is_logged_out_at_once_until_enabled() {
                     .iter()
                     .any(|row| row.contains("pc:revoked:sub:") && row.contains("SET"))
             );
-            let commands = service.publisher.commands().user_enabled(&user.id);
+            let commands = service.publisher.commands().user_enabled(&user.id, None, after(1));
             service
                 .db
                 .set_disabled(&user.id, false, commands, &change, revoke, &|_| Vec::new())
@@ -51,7 +51,8 @@ async fn disabled_user_is_logged_out_at_once_until_enabled() {
             let outbox = service.outbox().await;
             let of_subject: Vec<_> =
                 outbox.iter().filter(|row| row.contains("pc:revoked:sub:")).collect();
-            assert!(matches!(of_subject.as_slice(), [row] if row.contains("DEL")), "{outbox:?}");
+            let marker = format!("\"{}\"", after(1).0);
+            assert!(matches!(of_subject.as_slice(), [row] if row.contains(&marker)), "{outbox:?}");
             let back = login(after(3)).await.unwrap();
             assert!(service.is_active(&back.access_token, after(3)).await);
             assert!(!service.is_active(&tokens.access_token, after(3)).await);

@@ -11,7 +11,9 @@ use crate::sessions::Tokens;
 use crate::testing::{PASSWORD, T, TestService, after, on_each_database};
 use portcullis_core::UnixSeconds;
 use serde_json::{Value, json};
+use sqlx::{AnyConnection, Connection as _};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 static NOBODY: LazyLock<ClientInfo> = LazyLock::new(ClientInfo::default);
 
@@ -81,6 +83,31 @@ async fn claims_and_scope_are_in_tokens_from_the_next_refresh() {
             (service.outbox().await.len(), service.audited("user_changed").await),
             (rows, 4)
         );
+    })
+    .await;
+}
+
+/// The refresh has found its session before the change is committed, and waits for the user's row.
+#[tokio::test]
+async fn refresh_that_waits_for_a_change_of_the_scope_has_the_new_one() {
+    on_each_format(async |service: TestService| {
+        service.add("alice").await;
+        let tokens = service.login("alice", T).await;
+        let mut change = AnyConnection::connect(&service.url).await.unwrap();
+        for statement in
+            ["BEGIN", "UPDATE users SET scope = 'read'", "UPDATE sessions SET scope = 'read'"]
+        {
+            sqlx::query(statement).execute(&mut change).await.unwrap();
+        }
+        let commit = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            sqlx::query("COMMIT").execute(&mut change).await.unwrap();
+        };
+        let (refreshed, ()) =
+            tokio::join!(service.refresh(&tokens.refresh_token, after(1)), commit);
+        let refreshed = refreshed.unwrap();
+        let (scope, _) = seen(&service, &refreshed.access_token, after(1)).await.unwrap();
+        assert_eq!((refreshed.scope.as_str(), scope.as_str()), ("read", "read"));
     })
     .await;
 }

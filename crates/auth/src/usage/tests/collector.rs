@@ -85,7 +85,8 @@ async fn two_collectors_count_each_batch_once() {
             tokio::join!(all(&one), all(&two));
             all(&one).await;
             assert!(store.list("pc:usage").is_empty());
-            assert!(by_subject(&service).await.values().all(|count| *count == 100));
+            let expect = ["alice", "bob", "carol"].map(|subject| (subject.to_owned(), 100));
+            assert_eq!(by_subject(&service).await, BTreeMap::from(expect));
             store.clear();
         },
     )
