@@ -22,6 +22,9 @@
  * The wait for the task's promise, which takes no longer than this unless the client has left.
  * @typedef {{ kind: 'settle', withinMs: number }} Settle
  *
+ * The same for a computation of the platform, which ends before a client could leave.
+ * @typedef {{ kind: 'compute', withinMs: number }} Compute
+ *
  * A response of the edge's own. `fields` has names and values in turn.
  * @typedef {{ kind: 'respond', status: number, fields: string[], body: string }} Respond
  *
@@ -34,7 +37,7 @@
  * A fault of the edge, answered with 500.
  * @typedef {{ kind: 'failed', event: string }} Failed
  *
- * @typedef {FetchText | Forward | ForwardAgain | Settle} Step
+ * @typedef {FetchText | Forward | ForwardAgain | Settle | Compute} Step
  * @typedef {Respond | Decorate | Pass | Failed} End
  *
  * The result of a step: the status of a response or one of the codes below, and a text.
@@ -128,6 +131,7 @@ export function decodeStep(text) {
     case 'F': return decodeForward(text);
     case 'G': return { kind: 'forwardAgain', deadlineMs: Number(text.slice(1)) };
     case 'S': return { kind: 'settle', withinMs: Number(text.slice(1)) };
+    case 'C': return { kind: 'compute', withinMs: Number(text.slice(1)) };
     case 'R': return decodeRespond(text);
     case 'D': {
       const [ownsCors, ...fields] = text.slice(1).split('\n');

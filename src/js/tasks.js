@@ -113,6 +113,7 @@ export class RequestTask {
   /** @type {Promise<unknown> | undefined} */
   promise = undefined;
   left = false;
+  isListening = false;
   /** Whether the last sweep found that its step should have ended. */
   isSuspect = false;
   /**
@@ -152,15 +153,19 @@ export class RequestTask {
     this.headLength = text.length;
     const step = this.callWasm(() => begin(this.gate, this.id, this.handler !== undefined, utf8(text)));
     if (isEnd(step)) return this.end(step);
-    this.listen(request.signal);
     return this.run(step);
   }
 
-  // The signal tells of a connection that was reset, and only before there is a response. V8 is
-  // late to collect the signal and what its listener holds, so the listener has only the number.
-  listen(/** @type {AbortSignal} */ signal) {
-    const { id } = this;
-    signal.addEventListener('abort', () => edge.tasks.get(id)?.leave());
+  /**
+   * Begins to notice that the client leaves. A signal is slow to make, so a request that ends
+   * before it waits has none. It tells of a connection that was reset, and only before there is a
+   * response. V8 is late to collect the signal and what its listener holds, so the listener has
+   * only the number.
+   */
+  listen() {
+    const { id, request } = this;
+    this.isListening = true;
+    request?.signal.addEventListener('abort', () => edge.tasks.get(id)?.leave());
   }
 
   /** Returns the request, which the task keeps no longer: its headers may be large. */
@@ -197,7 +202,8 @@ export class RequestTask {
    * @returns {Promise<Resume>}
    */
   take(step) {
-    const ms = step.kind === 'settle' ? step.withinMs : step.deadlineMs;
+    const ms = 'withinMs' in step ? step.withinMs : step.deadlineMs;
+    if (!this.isListening && step.kind !== 'compute') this.listen();
     this.takenMs = Date.now();
     this.staleMs = this.takenMs + ms + STALE_MARGIN_MS;
     this.isSuspect = false;
@@ -205,7 +211,8 @@ export class RequestTask {
       case 'fetchText': return fetchText(this, step, edge.textHeaders);
       case 'forward': return forward(this, step);
       case 'forwardAgain': return forwardAgain(this, step);
-      case 'settle': return this.settle();
+      case 'settle':
+      case 'compute': return this.settle();
       default: return never(step);
     }
   }
@@ -301,7 +308,7 @@ const STALE_MARGIN_MS = 5000;
 /** @type {End} */
 const LEFT = { kind: 'respond', status: 499, fields: [], body: '' };
 
-const STEPS = new Set(['fetchText', 'forward', 'forwardAgain', 'settle']);
+const STEPS = new Set(['compute', 'fetchText', 'forward', 'forwardAgain', 'settle']);
 
 const edge = new Edge();
 initSync({ module });

@@ -1,7 +1,7 @@
 //! WebCrypto: keys, signatures and random bytes.
 
 use super::bindings;
-use super::executor::{PLATFORM_MS_MAX, TaskPort};
+use super::executor::TaskPort;
 use wasm_bindgen::JsValue;
 
 /// A key that the platform imported. Its bytes stay in JavaScript.
@@ -29,13 +29,13 @@ impl CryptoKey {
             KeyUsage::Verify => "verify",
         };
         let promise = bindings::import_key(algorithm, jwk, usage);
-        port.settle(&promise, PLATFORM_MS_MAX).await.ok().map(Self)
+        port.compute(&promise).await.ok().map(Self)
     }
 
     /// Signs `input`. Returns `None` if the platform can't sign with the key.
     pub async fn sign(&self, port: &TaskPort, algorithm: &str, input: &str) -> Option<Vec<u8>> {
         let promise = bindings::sign(algorithm, &self.0, input.as_bytes());
-        let signature = port.settle(&promise, PLATFORM_MS_MAX).await;
+        let signature = port.compute(&promise).await;
         Some(js_sys::Uint8Array::new(&signature.ok()?).to_vec())
     }
 
@@ -48,7 +48,7 @@ impl CryptoKey {
         input: &str,
     ) -> bool {
         let promise = bindings::verify(algorithm, &self.0, signature, input.as_bytes());
-        let verdict = port.settle(&promise, PLATFORM_MS_MAX).await;
+        let verdict = port.compute(&promise).await;
         verdict.ok().and_then(|value| value.as_bool()).unwrap_or(false)
     }
 }

@@ -19,6 +19,9 @@ pub enum Step<'a> {
     /// Awaits the promise that JavaScript holds for the task. JavaScript forgets a task that waits
     /// longer than `within_ms`, since its client must have left.
     Settle { within_ms: u32 },
+    /// The same for a computation of the platform, such as a signature: it waits for nothing, and
+    /// ends before a client could leave.
+    Compute { within_ms: u32 },
 }
 
 /// A request for text, under a deadline and a size limit. Redirects are not followed (RFC 9110
@@ -164,6 +167,7 @@ impl Step<'_> {
             Self::Forward { change, deadline_ms } => Ok(change.step(*deadline_ms)),
             Self::ForwardAgain { deadline_ms } => Ok(format!("G{deadline_ms}")),
             Self::Settle { within_ms } => Ok(format!("S{within_ms}")),
+            Self::Compute { within_ms } => Ok(format!("C{within_ms}")),
         }
     }
 }

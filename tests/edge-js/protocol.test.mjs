@@ -39,7 +39,8 @@ function encodeResume({ kind, status, text, constant }) {
 test('the golden file has each variant', () => {
   const kinds = new Set(named('step').map(({ value }) => value.kind));
   assert.deepEqual([...kinds].sort(), [
-    'decorate', 'failed', 'fetchText', 'forward', 'forwardAgain', 'pass', 'respond', 'settle',
+    'compute', 'decorate', 'failed', 'fetchText', 'forward', 'forwardAgain', 'pass', 'respond',
+    'settle',
   ]);
   assert.deepEqual(new Set(lines.map(({ name }) => name)), new Set([
     'step', 'point', 'request', 'captured', 'location', 'resume',

@@ -29,6 +29,7 @@ fn step(step: &Step<'_>) -> Value {
             json!({ "kind": "forwardAgain", "deadlineMs": deadline_ms })
         }
         Step::Settle { within_ms } => json!({ "kind": "settle", "withinMs": within_ms }),
+        Step::Compute { within_ms } => json!({ "kind": "compute", "withinMs": within_ms }),
     };
     line("wasm", "step", step.encode().unwrap().into(), value)
 }
@@ -135,6 +136,7 @@ fn golden() -> Vec<Value> {
         forward(&[], &[], false),
         step(&Step::ForwardAgain { deadline_ms: 9_000 }),
         step(&Step::Settle { within_ms: 250 }),
+        step(&Step::Compute { within_ms: 10_000 }),
         end(&End::Respond { status: 403, fields: fields(), body: "{\n\n\"a\": 1}\n".to_owned() }),
         end(&End::Respond { status: 204, fields: Fields::new(), body: String::new() }),
         end(&End::Decorate { owns_cors: true, fields: fields() }),
