@@ -157,19 +157,22 @@ export class RequestTask {
   }
 
   /**
-   * Begins to notice that the client leaves. A signal is slow to make, so a request that ends
-   * before it waits has none. It tells of a connection that was reset, and only before there is a
-   * response. V8 is late to collect the signal and what its listener holds, so the listener has
-   * only the number.
+   * Begins to notice that the client leaves: that its connection was reset before there is a
+   * response. A signal is slow to make, so a request that ends before it waits has none. V8 is late
+   * to collect it and what its listener holds, so the listener has only the number.
    */
   listen() {
     const { id, request } = this;
     this.isListening = true;
-    request?.signal.addEventListener('abort', () => edge.tasks.get(id)?.leave());
+    const leave = () => edge.tasks.get(id)?.leave();
+    // Not at once, because Wasm may be running.
+    if (request?.signal.aborted) Promise.resolve().then(leave);
+    else request?.signal.addEventListener('abort', leave);
   }
 
   /** Returns the request, which the task keeps no longer: its headers may be large. */
   takeRequest() {
+    if (!this.isListening) this.listen();
     const { request } = this;
     this.request = undefined;
     if (!request) throw new Error('the request was forwarded already');

@@ -280,15 +280,19 @@ impl TaskPort {
         promise: &Promise,
         within_ms: u32,
     ) -> Result<JsValue, PlatformError> {
-        self.value_of(promise, Step::Settle { within_ms }).await
+        self.await_step(promise, Step::Settle { within_ms }).await
     }
 
     /// Awaits the promise of a computation of the platform.
     pub async fn compute(&self, promise: &Promise) -> Result<JsValue, PlatformError> {
-        self.value_of(promise, Step::Compute { within_ms: PLATFORM_MS_MAX }).await
+        self.await_step(promise, Step::Compute { within_ms: PLATFORM_MS_MAX }).await
     }
 
-    async fn value_of(&self, promise: &Promise, step: Step<'_>) -> Result<JsValue, PlatformError> {
+    async fn await_step(
+        &self,
+        promise: &Promise,
+        step: Step<'_>,
+    ) -> Result<JsValue, PlatformError> {
         bindings::set_promise(self.id, promise);
         match self.call(step).await? {
             Resume::Settled => Ok(bindings::take_value(self.id)),

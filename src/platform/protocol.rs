@@ -19,8 +19,8 @@ pub enum Step<'a> {
     /// Awaits the promise that JavaScript holds for the task. JavaScript forgets a task that waits
     /// longer than `within_ms`, since its client must have left.
     Settle { within_ms: u32 },
-    /// The same for a computation of the platform, such as a signature: it waits for nothing, and
-    /// ends before a client could leave.
+    /// Awaits a computation of the platform, such as a signature, which ends before a client could
+    /// leave.
     Compute { within_ms: u32 },
 }
 

@@ -112,7 +112,7 @@ pub fn image_config(policy: &Map<String, Value>) -> Result<String> {
         .iter()
         .map(|name| format!("(name = {0}, fromEnvironment = {0})", json!(name)))
         .collect();
-    config_text(&MODULES, &bindings, &format!("*:{IMAGE_PORT}"), None, None)
+    config_text(&MODULES, &bindings, &format!("*:{IMAGE_PORT}"), None, Some(IMAGE_HEAP_MB))
 }
 
 /// Returns the names of all variables and secrets that a policy reads, as it is and in each of its
@@ -187,6 +187,9 @@ pub const MODULES: [&str; 3] = ["index.js", "index_bg.wasm", policy::MODULE];
 
 /// The port of the edge in its image.
 const IMAGE_PORT: u16 = 8787;
+/// The heap of the edge in its image: the memory that Cloudflare allows a Worker. Without a bound,
+/// V8 takes more memory before it collects garbage.
+const IMAGE_HEAP_MB: u32 = 128;
 
 #[cfg(test)]
 mod tests {

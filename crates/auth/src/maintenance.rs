@@ -148,6 +148,7 @@ impl Maintenance {
                 0 => break,
                 batch => deleted += batch,
             }
+            self.publisher.wake();
             // The pause lets waiting writers go first.
             tokio::time::sleep(PAUSE).await;
         }

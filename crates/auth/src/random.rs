@@ -24,11 +24,6 @@ pub fn random_below(end: u64) -> u64 {
     u64::from_ne_bytes(bytes).checked_rem(end).unwrap_or(0)
 }
 
-/// Returns one of these, at random; `None` if there is none.
-pub fn random_of<T>(all: &[T]) -> Option<&T> {
-    all.get(usize::try_from(random_below(all.len() as u64)).ok()?)
-}
-
 /// Fills `bytes` with random bytes. Aborts the process if the system has none, because predictable
 /// tokens are worse than an outage.
 pub fn fill_random(bytes: &mut [u8]) {

@@ -32,13 +32,13 @@ struct Lines {
     spans: SpanLayer<Registry>,
 }
 
-/// Lets a panic write a line, with its place alone: its message may quote a secret.
+/// Logs the place of each panic, without its message, which may quote a secret.
 fn log_panics() {
     let default = panic::take_hook();
-    panic::set_hook(Box::new(move |defect| {
-        let place = defect.location().map(ToString::to_string);
+    panic::set_hook(Box::new(move |panic_info| {
+        let place = panic_info.location().map(ToString::to_string);
         tracing::error!(event = "panicked", place, advice = "it is a defect: report it");
-        default(defect);
+        default(panic_info);
     }));
 }
 

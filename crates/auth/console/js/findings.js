@@ -2,7 +2,7 @@
 import { list, milliseconds, percent, seconds } from './format.js';
 
 const METRICS_OLD_SECONDS = 60;
-const OUTBOX_OLD_SECONDS = 5;
+const OUTBOX_OLD_SECONDS = 15;
 
 // What an isolate reported earlier says nothing of now: it may be gone.
 const CURRENT_MS = 300_000;

@@ -1,2 +1,2 @@
--- The service asks every two seconds which tokens were revoked in the last minute.
+-- Finds the tokens that were revoked in the last minute, every two seconds.
 CREATE INDEX revoked_tokens_revoked_at ON revoked_tokens (revoked_at, jti);

@@ -36,6 +36,15 @@ impl RevocationKind {
         Self::ClientTokens,
     ];
 
+    /// Returns how many revocations of this kind a sample has at most: few of those of which there
+    /// are few.
+    fn sample_rows(self) -> usize {
+        match self {
+            Self::Session | Self::Token => SAMPLE_ROWS as usize,
+            Self::User | Self::UserTokens | Self::Client | Self::ClientTokens => 1,
+        }
+    }
+
     /// Returns where the revocations are.
     pub(super) fn source(self) -> Source {
         let (table, id, at, condition) = match self {
@@ -88,27 +97,27 @@ impl Db {
         rows.collect()
     }
 
-    /// Returns some revocations of the time from `oldest` to `newest`: the first ones after
-    /// `start`, and then the oldest ones. If there are few of this kind, adds those of sessions. It
-    /// may return a revocation twice.
+    /// Returns some revocations of each kind of the time from `oldest` to `newest`: the first ones
+    /// after `start`, or if these are too few, the oldest ones as well. It may return a revocation
+    /// twice.
     pub async fn sample_revocations(
         &self,
-        kind: RevocationKind,
         [start, oldest, newest]: [u64; 3],
     ) -> Result<Vec<(RevocationKind, String)>, sqlx::Error> {
-        let kinds = [kind, kind, RevocationKind::Session, RevocationKind::Session];
-        let parts = kinds.iter().enumerate().map(|(place, kind)| {
-            let Source { table, id, at, condition } = kind.source();
+        let kinds = RevocationKind::ALL;
+        let parts = (0..2 * kinds.len()).filter_map(|place| {
+            let kind = kinds.get(place / 2)?;
+            let (Source { table, id, at, condition }, rows) = (kind.source(), kind.sample_rows());
             let from = place % 2 + 1;
-            format!(
+            Some(format!(
                 "SELECT CAST({place} AS BIGINT) AS place, name FROM (
                  SELECT {id} AS name FROM {table} WHERE {at} IS NOT NULL{condition}
-                 AND {at} >= ${from} AND {at} <= $3 ORDER BY {at}, {id} LIMIT {SAMPLE_ROWS}
+                 AND {at} >= ${from} AND {at} <= $3 ORDER BY {at}, {id} LIMIT {rows}
                  ) AS part{place}"
-            )
+            ))
         });
         let parts = parts.collect::<Vec<_>>().join(" UNION ALL ");
-        let statement = format!("{parts} ORDER BY place LIMIT {SAMPLE_ROWS}");
+        let statement = format!("{parts} ORDER BY place");
         self.count(Purpose::Maintenance);
         let rows = sqlx::query(AssertSqlSafe(statement))
             .bind(to_i64(start))
@@ -116,11 +125,14 @@ impl Db {
             .bind(to_i64(newest))
             .fetch_all(&self.readers)
             .await?;
-        let rows = rows.iter().map(|row| {
-            let kind = kinds.get(place(row)?).copied().unwrap_or(kind);
-            Ok((kind, row.try_get("name")?))
-        });
-        rows.collect()
+        let mut found: Vec<(RevocationKind, String)> = Vec::new();
+        for row in &rows {
+            let Some(kind) = kinds.get(place(row)? / 2) else { continue };
+            if found.iter().filter(|(own, _)| own == kind).count() < kind.sample_rows() {
+                found.push((*kind, row.try_get("name")?));
+            }
+        }
+        Ok(found)
     }
 }
 

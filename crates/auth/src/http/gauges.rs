@@ -30,7 +30,7 @@ impl Gauges {
             )?,
             connections_idle: gauge(
                 "database_connections_idle",
-                "Idle ones of these connections.",
+                "Idle connections to the database, without those for searches.",
             )?,
             log_lines_lost: gauge(
                 "log_lines_lost",

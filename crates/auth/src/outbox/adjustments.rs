@@ -2,13 +2,13 @@
 //! delivery writes their current state, so that a late one undoes no later change.
 
 use super::commands::StoreCommands;
-use super::publisher::{BATCH, Publisher, RECENT_SECONDS, with_timeout};
+use super::publisher::{BATCH, Publisher, RECENT_SECONDS, SAMPLE_EACH_SECONDS, with_timeout};
 use crate::db::{
     ABOUT_BLOCK, ABOUT_CREDITS, ABOUT_NETWORKS, ABOUT_QUOTA, Block, BlockCommands, BlockKind,
     BlockedNetwork, Copied, CreditBalance, LimitCaller, QuotaOverride, about_block, about_credits,
     about_quota,
 };
-use crate::random::{random_below, random_id};
+use crate::random::random_id;
 use crate::store::StoreError;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -229,14 +229,14 @@ impl Publisher {
         Ok(commands.len())
     }
 
-    /// Returns keys that the store should have: those of random blocks, quotas or balances.
-    /// Excludes those whose last change is republished each time, and those that end soon.
+    /// Returns keys that the store should have: those of random blocks, quotas or balances, in
+    /// turn. Excludes those whose last change is republished each time, and those that end soon.
     pub(super) async fn sample_adjustments(&self, now: UnixSeconds) -> Vec<String> {
         let changed_before = now.0.saturating_sub(RECENT_SECONDS);
         let ends_after = now.plus(SAMPLE_MARGIN_SECONDS).0;
         let random = random_id();
         let hash = random.as_str();
-        match random_below(3) {
+        match now.0 / SAMPLE_EACH_SECONDS % 3 {
             0 => {
                 let found = self.db.sample_quotas(hash, changed_before, ends_after);
                 let found = with_timeout(found).await.unwrap_or_default();

@@ -209,12 +209,12 @@ impl StoreCommands {
     /// `revoked_at`. Those from before `now` stay revoked.
     pub fn user_enabled(
         &self,
-        id: &str,
+        user_id: &str,
         revoked_at: Option<u64>,
         now: UnixSeconds,
     ) -> Vec<Command> {
         let state = HolderState::RevokedUntil(revoked_at.unwrap_or(0).max(now.0));
-        vec![self.holder_state(Holder::User(id), state, now)]
+        vec![self.holder_state(Holder::User(user_id), state, now)]
     }
 
     /// Writes the state of a user's or a client's tokens.

@@ -28,7 +28,7 @@ pub struct Publisher {
     /// The policy by which the store evicts keys; `None` if it evicts none.
     pub(super) evicting_policy: Mutex<Option<String>>,
     /// When markers are sampled next, in Unix seconds.
-    pub(super) sampled_next_at: AtomicU64,
+    pub(super) next_sample_at: AtomicU64,
     /// Whether everything must be written again, because the store has lost data.
     pub(super) must_republish: AtomicBool,
     /// The ids of API keys that are being settled in the background.
@@ -55,7 +55,7 @@ impl Publisher {
             delivery_times: None,
             undelivered: Notify::new(),
             evicting_policy: Mutex::default(),
-            sampled_next_at: AtomicU64::default(),
+            next_sample_at: AtomicU64::default(),
             must_republish: AtomicBool::default(),
             settling: Mutex::default(),
         }
@@ -218,6 +218,11 @@ impl Publisher {
         Ok(())
     }
 
+    /// Lets [`Publisher::run`] deliver rows that were written without a delivery.
+    pub fn wake(&self) {
+        self.undelivered.notify_one();
+    }
+
     /// Delivers undelivered rows of this process or of one that died: at the start, after a failed
     /// delivery, and every few seconds.
     pub async fn run(&self) {
@@ -299,6 +304,8 @@ const COMMANDS_MAX: usize = 100;
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How often markers are sampled, some at once: that takes two queries.
+pub(super) const SAMPLE_EACH_SECONDS: u64 = 10;
 const DRAIN_EACH: Duration = Duration::from_secs(10);
 /// A time above the loss of a store that writes to its disk or replicas every second.
 pub(super) const RECENT_SECONDS: u64 = 60;

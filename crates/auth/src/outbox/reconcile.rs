@@ -1,9 +1,9 @@
 //! Detects data loss in the store, and republishes revocations.
 
 use super::commands::{Holder, HolderState, REVOCATION_SECONDS};
-use super::publisher::{BATCH, Publisher, RECENT_SECONDS, with_timeout};
+use super::publisher::{BATCH, Publisher, RECENT_SECONDS, SAMPLE_EACH_SECONDS, with_timeout};
 use crate::db::{Copied, Revocation, RevocationKind};
-use crate::random::{random_below, random_of};
+use crate::random::random_below;
 use portcullis_core::UnixSeconds;
 use redis_rest::{Command, Reply};
 use std::sync::atomic::Ordering;
@@ -28,8 +28,10 @@ impl Publisher {
     pub async fn check_store(&self, process: &str, round: u64, now: UnixSeconds) -> StoreHealth {
         let key = self.commands.keys().reconciled(process);
         let mut query = vec![Command::new("GET").arg(&key)];
-        if now.0 >= self.sampled_next_at.load(Ordering::Relaxed) {
-            self.sampled_next_at.store(now.plus(SAMPLE_EACH_SECONDS).0, Ordering::Relaxed);
+        let wait = self.next_sample_at.load(Ordering::Relaxed).saturating_sub(now.0);
+        // A longer wait is that of a clock that went back.
+        if wait == 0 || wait > SAMPLE_PAUSE_SECONDS {
+            self.next_sample_at.store(now.plus(SAMPLE_EACH_SECONDS).0, Ordering::Relaxed);
             let mut sampled = self.sample_markers(now).await;
             sampled.extend(self.sample_adjustments(now).await);
             query.extend(sampled.into_iter().map(|key| Command::new("GET").arg(key)));
@@ -44,7 +46,7 @@ impl Publisher {
             || self.must_republish.load(Ordering::Relaxed);
         if !lost_data && replies.iter().skip(1).any(|reply| *reply == Reply::Null) {
             tracing::warn!(event = "marker_missed", fix = "set maxmemory-policy noeviction");
-            self.sampled_next_at.store(now.plus(SAMPLE_PAUSE_SECONDS).0, Ordering::Relaxed);
+            self.next_sample_at.store(now.plus(SAMPLE_PAUSE_SECONDS).0, Ordering::Relaxed);
             lost_data = true;
         }
         // A failure of what follows, or a lost reply, must not let the next round forget the loss.
@@ -63,20 +65,21 @@ impl Publisher {
             Ok(_) => StoreHealth::Intact,
             Err(error) => {
                 tracing::warn!(event = "store_not_reconciled", fault = error);
+                // What was not sent now may soon be older than what each round sends.
+                self.must_republish.store(true, Ordering::Relaxed);
                 StoreHealth::Unknown
             }
         }
     }
 
-    /// Returns the keys of markers that the store should have: those of the first revocations after
-    /// a random time of the last day, of a random kind. Excludes revocations that
+    /// Returns the keys of markers that the store should have: those of the first revocations of
+    /// each kind after a random time of the last day. Excludes revocations that
     /// [`Publisher::check_store`] republishes each time.
     async fn sample_markers(&self, now: UnixSeconds) -> Vec<String> {
         let oldest = now.0.saturating_sub(REVOCATION_SECONDS - RECENT_SECONDS);
         let newest = now.0.saturating_sub(RECENT_SECONDS);
         let start = oldest + random_below(newest.saturating_sub(oldest).max(1));
-        let Some(kind) = random_of(&RevocationKind::ALL) else { return Vec::new() };
-        let found = self.db.sample_revocations(*kind, [start, oldest, newest]);
+        let found = self.db.sample_revocations([start, oldest, newest]);
         let found = with_timeout(found).await.unwrap_or_default();
         found.iter().map(|(kind, id)| self.commands.marker_key(*kind, id)).collect()
     }
@@ -175,8 +178,6 @@ impl Publisher {
 
 /// The expiry of the counter, soon after its process has ended.
 const COUNTER_SECONDS: u64 = 600;
-/// How often markers are sampled, some at once: that takes two queries.
-const SAMPLE_EACH_SECONDS: u64 = 10;
 /// How long nothing is sampled after a marker was missing: a store that keeps evicting must not be
 /// refilled again and again.
 const SAMPLE_PAUSE_SECONDS: u64 = 60;

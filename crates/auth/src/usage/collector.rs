@@ -89,7 +89,7 @@ impl Collector {
             let pause = match self.collect(now()).await {
                 Ok(Round::Empty) => COLLECT_EACH,
                 // So that further ones are added up before they are written.
-                Ok(Round::Done) => GATHER,
+                Ok(Round::Done) => GATHER_PAUSE,
                 // The pause lets other writers of the database go first.
                 Ok(Round::More) => PAUSE,
                 Err(error) => {
@@ -297,7 +297,7 @@ fn is_too_long(error: &str) -> bool {
 
 const COLLECT_EACH: Duration = Duration::from_secs(2);
 /// How long further batches gather in the store after some were written to the database.
-const GATHER: Duration = Duration::from_secs(5);
+const GATHER_PAUSE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,6 +9,7 @@ use crate::policy::limit::LimitOutage;
 use crate::policy::route::StoreOutage;
 use crate::refusal::Denial;
 use crate::token::record::TokenRecord;
+use crate::token::revocation;
 use crate::token::unverified::Provider;
 use crate::token::verified::VerifiedToken;
 use redis_rest::Reply;
@@ -46,11 +47,12 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
             let used = self.route.on_store_outage == StoreOutage::Introspect;
             return used.then_some((provider, Missing::Store));
         }
-        let [StoreResult::Reply(Reply::Array(markers)), record] = about else {
+        let [StoreResult::Reply(markers), record] = about else {
             return None;
         };
         // A revoked token needs no introspection.
-        let clean = markers.iter().all(|marker| *marker == Reply::Null);
+        let found = revocation::find_with_address(verified.claims(), markers);
+        let clean = matches!(found, Ok(None));
         let state = self.policy.record_state(record, verified, authenticated.now);
         let missing = clean && matches!(state, Ok(RecordState::Missing));
         missing.then_some((provider, Missing::Record))

@@ -350,6 +350,9 @@ fn missing_record_is_introspected_when_the_issuer_has_a_provider() {
     };
     let revoked = marked(&[Reply::Null, Reply::text("0")]);
     assert!(introspects(&with, "POST", Ok(vec![clean(), Reply::Null])));
+    // A user was disabled and enabled before the token was issued.
+    let earlier = marked(&[Reply::text("1")]);
+    assert!(introspects(&with, "POST", Ok(vec![earlier, Reply::Null])));
     assert!(!introspects(&policy(), "POST", Ok(vec![clean(), Reply::Null])), "no provider");
     assert!(
         !introspects(&with, "GET", Ok(vec![clean(), Reply::Null])),

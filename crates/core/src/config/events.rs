@@ -81,16 +81,6 @@ impl EventSettings {
             object.add_error("events", ConfigErrorKind::NotA("left out for an issuer of tenants"));
             return None;
         }
-        // The subject of a global revocation is not signed. Without its type, an access token for
-        // the same audience would pass as one.
-        let is_for_api = |audience: &String| issuer.audiences.contains(audience);
-        if !policy.type_required
-            && policy.accept.contains(&EventFormat::GlobalRevocation)
-            && policy.audience.iter().any(is_for_api)
-        {
-            let expected = "other than the issuer's audience, or type_required be true";
-            object.add_error("events.audience", ConfigErrorKind::NotA(expected));
-        }
         let Some(url) = jwks_url else {
             if issuer.keys.is_none() {
                 object.add_error("events.jwks_url", ConfigErrorKind::Missing);
@@ -112,8 +102,8 @@ impl EventSettings {
     }
 }
 
-/// Adds an error if events are accepted and no route takes them, or the other way around, and if
-/// two issuers have the same sender.
+/// Adds an error if events are accepted and no route takes them, or the other way around, if two
+/// issuers have the same sender, and if an access token could pass as an event.
 pub(super) fn check(
     settings: &mut SettingsReader<'_>,
     events: &[EventPolicy],
@@ -138,6 +128,20 @@ pub(super) fn check(
         if events.iter().take(at).any(|earlier| meets(earlier, rules) || meets(rules, earlier)) {
             let place = format!("issuers[{}].events.issuer", rules.issuer);
             settings.add_error(place, ConfigErrorKind::Duplicate);
+        }
+        // The subject of a global revocation is not signed. Without its type, an access token for
+        // the same audience would pass as one.
+        let own = issuers.get(rules.issuer);
+        let audiences = own.into_iter().flat_map(|own| {
+            own.audiences.iter().chain(own.resources.iter().flat_map(|(_, audiences)| audiences))
+        });
+        if !rules.type_required
+            && rules.accept.contains(&EventFormat::GlobalRevocation)
+            && audiences.into_iter().any(|audience| rules.audience.contains(audience))
+        {
+            let place = format!("issuers[{}].events.audience", rules.issuer);
+            let expected = "an audience that no access token has, without type_required = true";
+            settings.add_error(place, ConfigErrorKind::NotA(expected));
         }
     }
     let route = routes.iter().position(|route| route.access == Access::Events);

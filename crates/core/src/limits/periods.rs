@@ -31,6 +31,8 @@ impl PeriodUse {
 pub struct PeriodUses {
     /// In the order of their places.
     uses: Vec<PeriodUse>,
+    /// Uses that are taken, and were too many for one batch.
+    rest: Vec<PeriodUse>,
 }
 
 impl PeriodUses {
@@ -41,7 +43,7 @@ impl PeriodUses {
         for new in limit_check.uses(reply).into_iter().flatten().filter(|new| new.used > 0) {
             let place = self.uses.binary_search_by(|own| own.place().cmp(&new.place()));
             match place {
-                Err(place) if self.uses.len() < HELD_USES => self.uses.insert(place, new),
+                Err(place) if self.uses.len() < 2 * HELD_USES => self.uses.insert(place, new),
                 Err(_) => {}
                 Ok(place) => {
                     if let Some(own) = self.uses.get_mut(place) {
@@ -53,15 +55,17 @@ impl PeriodUses {
         }
     }
 
-    /// Returns whether there are as many uses as a batch may have.
+    /// Returns whether a batch should be sent before its time.
     pub fn is_full(&self) -> bool {
-        self.uses.len() >= USES_MAX
+        self.uses.len() >= HELD_USES || !self.rest.is_empty()
     }
 
-    /// Returns uses for one batch, and forgets them.
+    /// Takes the uses of a batch: those since the last one, or the next part of them.
     pub fn take(&mut self) -> Vec<PeriodUse> {
-        let count = self.uses.len().min(USES_MAX);
-        self.uses.drain(..count).collect()
+        if self.rest.is_empty() {
+            self.rest = std::mem::take(&mut self.uses);
+        }
+        self.rest.split_off(self.rest.len().saturating_sub(USES_MAX))
     }
 }
 
@@ -91,8 +95,9 @@ impl LimitCheck<'_> {
 
 /// The most uses of a batch.
 const USES_MAX: usize = 512;
-/// The most quotas whose use is kept. Each has about 150 bytes.
-const HELD_USES: usize = 2 * USES_MAX;
+/// How many uses an isolate keeps before a batch is sent early. It keeps up to twice as many, of
+/// about 150 bytes each.
+const HELD_USES: usize = 4 * USES_MAX;
 
 #[cfg(test)]
 mod tests {
@@ -121,14 +126,16 @@ mod tests {
         assert!(taken.iter().all(|own| own.state == "credits" && own.limit == "l"));
         assert!(uses.take().is_empty());
         assert!(!uses.is_full());
-        for key in 0..HELD_USES + 1 {
+        for key in 0..2 * HELD_USES + 1 {
             let mut check = check_of(&period);
             check.key[..8].copy_from_slice(&u64::try_from(key).unwrap().to_le_bytes());
             uses.record(&check, &reply([1, 4, 0, 9, 0, 9, 0, 1000, 1500, 6, 0]));
         }
-        for is_full in [true, true, false] {
-            assert_eq!(uses.is_full(), is_full);
-            assert_eq!(uses.take().len(), if is_full { USES_MAX } else { 0 });
+        for _ in 0..2 * HELD_USES / USES_MAX {
+            assert!(uses.is_full());
+            assert_eq!(uses.take().len(), USES_MAX);
         }
+        assert!(!uses.is_full());
+        assert!(uses.take().is_empty());
     }
 }

@@ -41,13 +41,13 @@ pub fn histogram_counters(
 /// and to the count.
 pub(super) fn add_counter(counters: &mut BTreeMap<String, u64>, field: &str, count: u64) {
     let mut add = |field: String, count: u64| *counters.entry(field).or_default() += count;
-    let Some((name, labels, own)) = observations(field) else {
+    let Some((name, labels, smallest)) = observations(field) else {
         add(field.to_owned(), count);
         return;
     };
     let bounds = histogram_bounds_ms(name).map(|bound| (Some(bound), bound.to_string()));
     for (bound, text) in bounds.into_iter().chain([(None, INFINITE.to_owned())]) {
-        if bound.is_none_or(|bound| own.is_some_and(|own| own <= bound)) {
+        if bound.is_none_or(|bound| smallest.is_some_and(|smallest| smallest <= bound)) {
             add(format!("{name}_milliseconds_bucket{{{labels}le=\"{text}\"}}"), count);
         }
     }

@@ -37,7 +37,7 @@ pub(crate) const SPOOFABLE: [&str; 25] = [
     "path-info",
     "proxy",
     "real-ip",
-    "remote-user",
+    REMOTE_USER,
     "request-id",
     "rewrite-url",
     "scheme",
@@ -48,6 +48,9 @@ pub(crate) const SPOOFABLE: [&str; 25] = [
     "sendfile-type",
 ];
 
+/// A field in which many upstreams expect the user, so that the policy may name it.
+const REMOTE_USER: &str = "remote-user";
+
 /// Returns whether the policy may use this name for one of the edge's fields. Names that HTTP, a
 /// proxy or the edge already uses are not available.
 pub(crate) fn is_available(name: &str) -> bool {
@@ -57,7 +60,7 @@ pub(crate) fn is_available(name: &str) -> bool {
         && name.bytes().all(plain)
         && !name.starts_with('-')
         && !HOP_BY_HOP.contains(&name)
-        && !SPOOFABLE.contains(&bare)
+        && (!SPOOFABLE.contains(&bare) || bare == REMOTE_USER)
         && !["accept", "access-", "content-", "forwarded-", "if-", "sec-", "trace"]
             .iter()
             .any(|taken| bare.starts_with(taken))

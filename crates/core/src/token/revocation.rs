@@ -50,8 +50,8 @@ impl RevocationMarker {
     }
 
     /// Returns after how many milliseconds the store is queried again, because the marker may have
-    /// been deleted: that of a subject or a client when they are admitted again. Returns `None` if
-    /// the revocation is permanent.
+    /// been deleted or replaced by an earlier time: that of a subject or a client. Returns `None`
+    /// if the revocation is permanent.
     pub fn recheck_ms(self) -> Option<u64> {
         match self {
             Self::Subject | Self::Client => Some(REVOKED_MS),

@@ -199,8 +199,8 @@ impl Db {
         rows.iter().map(CreditBalance::read).collect()
     }
 
-    /// Returns some balances that the store should have: the first ones after a random hash, or of
-    /// all, which were not changed after `changed_before`.
+    /// Returns some balances that the store should have, which were not changed after
+    /// `changed_before`: the first ones after a random hash, and then the first of all.
     pub async fn sample_credits(
         &self,
         hash: &str,

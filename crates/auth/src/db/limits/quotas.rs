@@ -223,8 +223,9 @@ impl Db {
         rows.iter().map(QuotaOverride::read).collect()
     }
 
-    /// Returns some quotas that the store should have: the first ones after a random hash, or of
-    /// all, which were not changed after `changed_before` and do not end before `ends_after`.
+    /// Returns some quotas that the store should have, which were not changed after
+    /// `changed_before` and do not end before `ends_after`: the first ones after a random hash, and
+    /// then the first of all.
     pub async fn sample_quotas(
         &self,
         hash: &str,
