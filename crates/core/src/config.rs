@@ -85,7 +85,20 @@ impl Policy {
         document: &str,
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<ConfigError>> {
-        read(document, &Variables { names: &[], lookup: &lookup, assumes: true })
+        Self::assume_among(document, &[], lookup)
+    }
+
+    /// The same for a Worker that is known to have variables of these names.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Policy::parse`], without the errors of assumed values.
+    pub fn assume_among(
+        document: &str,
+        names: &[String],
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<ConfigError>> {
+        read(document, &Variables { names, lookup: &lookup, assumes: true })
     }
 
     /// Returns the sections and members that a policy file may have, sorted by their places.

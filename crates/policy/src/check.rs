@@ -43,10 +43,17 @@ pub(crate) fn check(path: &str, environment: Option<&str>, host: &Host<'_>) -> O
         }
     };
     let names = file.sections.get("env").and_then(Value::as_object);
-    let names = names.into_iter().flat_map(|table| table.keys().cloned());
+    let mut names: Vec<String> =
+        names.into_iter().flat_map(|table| table.keys().cloned()).collect();
+    // The Worker refuses each request if the policy lacks an environment that is selected.
+    for selected in host.selected_environments() {
+        if !names.contains(&selected) {
+            names.push(selected);
+        }
+    }
     let environments: Vec<Option<String>> = match environment {
         Some(name) => vec![Some(name.to_owned())],
-        None => std::iter::once(None).chain(names.map(Some)).collect(),
+        None => std::iter::once(None).chain(names.into_iter().map(Some)).collect(),
     };
     let (mut findings, mut sizes) = (Vec::new(), Value::Null);
     for environment in environments {
@@ -87,7 +94,8 @@ fn of_environment(
             risk,
         });
     };
-    let policy = match Policy::assume(&file.document(), lookup) {
+    let names = host.names(environment);
+    let policy = match Policy::assume_among(&file.document(), &names, lookup) {
         Ok(policy) => policy,
         Err(errors) => {
             for error in errors {

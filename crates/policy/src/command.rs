@@ -155,6 +155,16 @@ impl Host<'static> {
     }
 }
 
+/// Returns the variables of one of wrangler's environments.
+fn vars(table: &Value) -> Option<&Map<String, Value>> {
+    table.get("vars")?.as_object()
+}
+
+/// Returns the environment of the policy that these variables select.
+fn selected(table: &Value) -> Option<&str> {
+    vars(table)?.get("PORTCULLIS_ENV")?.as_str()
+}
+
 impl Host<'_> {
     /// Returns a variable of the Worker in an environment of the policy, if it is known.
     pub(crate) fn variable(&self, name: &str, environment: Option<&str>) -> Option<String> {
@@ -168,20 +178,29 @@ impl Host<'_> {
         }
     }
 
+    /// Returns the names of the variables of the Worker in an environment of the policy, as far as
+    /// they are known.
+    pub(crate) fn names(&self, environment: Option<&str>) -> Vec<String> {
+        let variables = self.variables(environment);
+        variables.into_iter().flat_map(|variables| variables.keys().cloned()).collect()
+    }
+
+    /// Returns the environments of the policy that wrangler's variables select.
+    pub(crate) fn selected_environments(&self) -> Vec<String> {
+        let tables = self.wrangler.get("env").and_then(Value::as_object);
+        let tables = tables.into_iter().flat_map(Map::values).chain([&self.wrangler]);
+        tables.filter_map(selected).map(str::to_owned).collect()
+    }
+
     fn variables(&self, environment: Option<&str>) -> Option<&Map<String, Value>> {
-        fn vars(table: &Value) -> Option<&Map<String, Value>> {
-            table.get("vars")?.as_object()
-        }
         let Some(name) = environment else {
             return vars(&self.wrangler);
         };
-        let tables = self.wrangler.get("env").and_then(Value::as_object)?;
-        let selects = |own: &str, table: &Value| {
-            let selected = table.pointer("/vars/PORTCULLIS_ENV").and_then(Value::as_str);
-            selected.unwrap_or(own) == name
-        };
-        let (_, table) = tables.iter().find(|(own, table)| selects(own, table))?;
-        vars(table)
+        let tables = self.wrangler.get("env").and_then(Value::as_object);
+        let mut tables = tables.into_iter().flatten();
+        let table = tables.find(|(own, table)| selected(table).unwrap_or(own) == name);
+        let general = Some(&self.wrangler).filter(|wrangler| selected(wrangler) == Some(name));
+        vars(table.map(|(_, table)| table).or(general)?)
     }
 
     pub(crate) fn red(&self, text: &str) -> String {

@@ -99,9 +99,12 @@ const provider = new Provider(issuer, {
 // The cookies of the last sign-in.
 let jar = new Map();
 
+// A server may close a connection that is kept for the next request, which would then fail.
+const ONCE = { connection: 'close' };
+
 async function withCookies(url, options = {}) {
   const cookie = [...jar].map((pair) => pair.join('=')).join('; ');
-  const answer = await fetch(url, { redirect: 'manual', ...options, headers: { ...options.headers, cookie } });
+  const answer = await fetch(url, { redirect: 'manual', ...options, headers: { ...options.headers, ...ONCE, cookie } });
   for (const field of answer.headers.getSetCookie()) {
     const [, name, value] = /^([^=]+)=([^;]*)/.exec(field);
     jar.set(name, value);
@@ -125,7 +128,7 @@ async function signIn({ resource, token_url: tokenUrl }) {
     grant_type: 'authorization_code', client_id: 'spa', code: new URL(url).searchParams.get('code'),
     redirect_uri: callback, code_verifier: verifier,
   });
-  const answer = await fetch(tokenUrl, { method: 'POST', body });
+  const answer = await fetch(tokenUrl, { method: 'POST', body, headers: ONCE });
   return answer.json();
 }
 

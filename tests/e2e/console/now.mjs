@@ -116,7 +116,10 @@ async function refusals(desk, facts, access) {
   await desk.visit('/console/refusals');
   await page.locator('.bars', { hasText: code }).first().getByRole('button', { name: new RegExp(code) }).click({ timeout: 90_000 });
   await page.waitForURL((url) => url.searchParams.get('code') === code);
-  await until(async () => (await page.locator('tbody tr').allInnerTexts()).every((one) => one.includes(code)), 'the filter');
+  await until(async () => {
+    const rows = await page.locator('tbody tr').allInnerTexts();
+    return rows.length > 0 && rows.every((one) => one.includes(code));
+  }, 'the filter');
 
   // An id that is not in the sample: the page says where to look.
   await desk.visit('/console/refusals?id=00000000000000000000000000000000');

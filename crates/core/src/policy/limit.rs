@@ -195,6 +195,12 @@ pub enum LimitTiming {
 }
 
 impl Limit {
+    /// Returns whether this limit admits more requests in the long run than `other`.
+    pub fn has_higher_rate_than(&self, other: &Self) -> bool {
+        let per = |own: &Self, other: &Self| u64::from(own.quota) * u64::from(other.window_seconds);
+        per(self, other) > per(other, self)
+    }
+
     /// Returns the smallest number of requests that any plan or isolate admits at once.
     pub(crate) fn smallest_burst(&self) -> u32 {
         if self.algorithm == Algorithm::Credits {

@@ -273,12 +273,11 @@ impl Route {
 
     /// Returns whether a limit of `other` is missing here or more permissive.
     pub(crate) fn limits_less_than(&self, other: &Self) -> bool {
-        let rate =
-            |limit: &Limit| u64::from(limit.quota) * 86_400 / u64::from(limit.window_seconds);
         let less = |own: &[Limit], others: &[Limit]| {
             others.iter().filter(|limit| !limit.shadow).any(|theirs| {
-                !own.iter()
-                    .any(|own| !own.shadow && own.by == theirs.by && rate(own) <= rate(theirs))
+                !own.iter().any(|own| {
+                    !own.shadow && own.by == theirs.by && !own.has_higher_rate_than(theirs)
+                })
             })
         };
         less(&self.limits, &other.limits)

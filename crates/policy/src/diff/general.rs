@@ -280,7 +280,11 @@ pub(super) fn compare_sections(
                 table.get(member).map_or("not set".to_owned(), Value::to_string)
             };
             let (old, new) = (text(&before), text(&after));
-            (old != new).then(|| Change::other(format!("{member}: {old}, now {new}")))
+            let number = |table: &Map<String, Value>| table.get(member).and_then(Value::as_u64);
+            let is_longer = number(&before).zip(number(&after)).is_none_or(|(old, new)| old < new);
+            let is_weaker = LATER.contains(&(name, member)) && is_longer;
+            let text = format!("{member}: {old}, now {new}");
+            (old != new).then_some(Change { is_same_or_stricter: !is_weaker, text })
         };
         let changes = members.filter_map(change).collect();
         Comparison { requests: Vec::new(), subject: format!("[{name}]"), changes }
@@ -288,6 +292,8 @@ pub(super) fn compare_sections(
     names.map(section).collect()
 }
 
+/// Members that delay a refusal the longer they are. Without one, its default applies.
+const LATER: [(&str, &str); 2] = [("block", "refresh_seconds"), ("jwks", "stale_seconds_max")];
 /// Sections whose meaning is compared, in the routes and above.
 const COMPARED: [&str; 9] = [
     "accept",

@@ -2,8 +2,8 @@
 
 use super::Change;
 use portcullis_core::{
-    Access, BaseUrl, Cors, Limit, LimitAlgorithm, LimitBy, LimitOutage, LimitTiming, Period,
-    Policy, Route, StoreOutage, TokenRequirement,
+    Access, BaseUrl, Cors, IpRules, Limit, LimitAlgorithm, LimitBy, LimitOutage, LimitTiming,
+    Period, Policy, Route, StoreOutage, TokenRequirement,
 };
 use serde_json::Value;
 
@@ -52,7 +52,17 @@ pub(super) fn compare(old: &Route, new: &Route, before: &Policy, after: &Policy)
         note("require", format!("requires {}, now {}", name(old.require), name(new.require)));
     }
     if old.ip_rules != new.ip_rules {
-        note("ip_rules", "has other ip_rules".to_owned());
+        // A route's own rules replace the general ones.
+        let of = |route: &Route, policy: &Policy| {
+            route.ip_rules.clone().unwrap_or_else(|| policy.ip_rules.clone())
+        };
+        let (old, new) = (of(old, before), of(new, after));
+        let refuses_more = IpRules { unlimited: Vec::new(), ..old.clone() } == IpRules::default()
+            && new.unlimited.iter().all(|network| old.unlimited.contains(network));
+        changes.push(Change {
+            is_same_or_stricter: old == new || refuses_more,
+            text: "has other ip_rules".to_owned(),
+        });
     }
     let (old_audience, new_audience) = (audience(old, before), audience(new, after));
     if old_audience != new_audience {
@@ -151,7 +161,6 @@ fn limits(old: &[Limit], new: &[Limit], of: &str) -> Vec<Change> {
 
 /// Returns whether no new limit is as strict as `limit` was.
 fn is_looser(limit: &Limit, new: &[Limit]) -> bool {
-    let rate = |limit: &Limit| u64::from(limit.quota) * 86_400 / u64::from(limit.window_seconds);
     let outage = |limit: &Limit| match limit.on_store_outage {
         LimitOutage::Deny => 0,
         LimitOutage::Local => 1,
@@ -164,7 +173,7 @@ fn is_looser(limit: &Limit, new: &[Limit]) -> bool {
             && (other.algorithm, other.timing) == (limit.algorithm, limit.timing)
             && (other.period, other.overrides) == (limit.period, limit.overrides)
             && (&other.plans, other.local_quota) == (&limit.plans, limit.local_quota)
-            && rate(other) <= rate(limit)
+            && !other.has_higher_rate_than(limit)
             && burst(other) <= burst(limit)
             && outage(other) <= outage(limit)
     };

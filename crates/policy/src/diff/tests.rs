@@ -23,6 +23,9 @@ fn weaker_routes_come_first_and_set_the_status() {
         ("scopes = [", "require = \"not_revoked\"\nscopes = [", "now no revocation"),
         ("outage = \"introspect\"", "outage = \"signature\"", "asks the issuer, now accepts"),
         ("quota = 5,", "quota = 6,", "5 in 60 s by subject"),
+        ("quota = 5, window_seconds = 60", "quota = 5, window_seconds = 59", "now 5 in 59 s"),
+        ("[store]", "[block]\nrefresh_seconds = 300\n[store]", "refresh_seconds: not set, now 300"),
+        ("[store]", "[jwks]\nstale_seconds_max = 86401\n[store]", "now 86401"),
         (
             "audience = \"api\"",
             "audience = \"api\"\nscope_claims = [\"scope\", \"roles\"]",
@@ -62,6 +65,28 @@ fn weaker_routes_come_first_and_set_the_status() {
         let weaker = text.lines().position(|line| line.contains("WEAKER")).unwrap();
         assert!(weaker <= 1, "{text}");
         assert!(text.contains(expect), "{expect}: {text}");
+    }
+}
+
+/// A route's own rules replace the general ones.
+#[test]
+fn rules_for_addresses_are_compared_as_they_apply() {
+    let with = |general: &str, own: &str| {
+        let policy = POLICY.replacen("[store]", &format!("{general}\n[store]"), 1);
+        policy.replacen("scopes = [\"admin\"]", &format!("scopes = [\"admin\"]\n{own}"), 1)
+    };
+    let allow = "[ip_rules]\nallow = [\"10.0.0.0/8\"]";
+    let deny = "ip_rules = { deny = [\"203.0.113.9\"] }";
+    for (old, new, expect) in [
+        (with(allow, ""), with(allow, deny), 3),
+        (with("", ""), with("", "ip_rules = { unlimited = [\"0.0.0.0/0\"] }"), 3),
+        (with("", deny), with("", ""), 3),
+        (with("", ""), with("", deny), 0),
+        (with(allow, ""), with(allow, "ip_rules = { allow = [\"10.0.0.0/8\"] }"), 0),
+    ] {
+        let outcome = run_on(&[("old", &old), ("new", &new)], "diff old new");
+        assert_eq!(outcome.status, expect, "{old}{new}{}", outcome.text);
+        assert!(outcome.text.contains("other ip_rules"), "{}", outcome.text);
     }
 }
 

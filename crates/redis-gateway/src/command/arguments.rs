@@ -31,6 +31,9 @@ pub fn leaves_database(command: &Command) -> bool {
 /// Returns how many values a command requests. Each may be the largest value in Redis.
 pub fn values(command: &Command) -> usize {
     let is_one_of = |names: &[&str]| names.iter().any(|name| argument_is(command, 0, name));
+    if is_one_of(&["SORT", "SORT_RO"]) {
+        return sorted_values(command);
+    }
     if is_one_of(&NAMING) {
         return command.words().len().saturating_sub(1).max(1);
     }
@@ -43,9 +46,23 @@ pub fn values(command: &Command) -> usize {
     1
 }
 
-/// Commands that may name one value several times.
+/// Returns how many values SORT requests. With `GET` and a pattern that is a value for each
+/// element, and so as many as LIMIT admits.
+fn sorted_values(command: &Command) -> usize {
+    let words = command.words().len();
+    let is_pattern = |index: &usize| {
+        argument_is(command, *index, "GET") && argument(command, *index + 1) != Some(b"#")
+    };
+    let limit = (2..words).find(|index| argument_is(command, *index, "LIMIT"));
+    let count = limit.and_then(|index| command.text(index + 2)?.parse::<usize>().ok());
+    let of_patterns = (2..words).filter(is_pattern).count();
+    let of_elements = of_patterns.saturating_mul(count.unwrap_or(usize::MAX));
+    of_elements.max(words.saturating_sub(1)).max(1)
+}
+
+/// Commands that may name one value several times, or whose reply has those of many keys.
 const NAMING: [&str; 9] =
-    ["HGETDEL", "HGETEX", "HMGET", "MGET", "SORT", "SORT_RO", "XCLAIM", "XREAD", "XREADGROUP"];
+    ["HGETDEL", "HGETEX", "HMGET", "MGET", "SUNION", "XCLAIM", "XREAD", "XREADGROUP", "ZUNION"];
 /// Commands that draw random members.
 const DRAWING: [&str; 4] = ["HRANDFIELD", "SRANDMEMBER", "VRANDMEMBER", "ZRANDMEMBER"];
 

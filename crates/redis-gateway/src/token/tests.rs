@@ -101,6 +101,10 @@ fn read_token_may_only_read() {
             &format!("MGET{}", " k".repeat(129)),
             &format!("HMGET k{}", " f".repeat(128)),
             &format!("SORT_RO k{}", " GET #".repeat(64)),
+            "SORT_RO k BY nosort GET doc:*",
+            "SORT_RO k LIMIT 0 129 GET doc:*",
+            &format!("SUNION{}", " k".repeat(129)),
+            &format!("ZUNION 128{}", " k".repeat(128)),
         ],
     );
     let token = read.find(SECRET.as_bytes()).unwrap();

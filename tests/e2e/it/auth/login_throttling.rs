@@ -95,12 +95,14 @@ async fn username_under_distributed_attack_stays_open_to_its_owner() {
     // Attempts of a throttled address are not counted against the username.
     let cooling = "198.51.100.1";
     assert_eq!(attempt(&stack, "victim", "wrong", cooling).await.0, 401);
-    let mut refused = 0;
+    let (mut refused, mut checked) = (0, 0);
     while refused < 30 {
+        assert!(checked < 100, "the address is not throttled");
         // One more attempt is checked whenever a wait of 1 s, 2 s and so on ends.
         let (status, ..) = attempt(&stack, "victim", "wrong", cooling).await;
         assert!(matches!(status, 401 | 429), "{status}");
         refused += usize::from(status == 429);
+        checked += usize::from(status == 401);
     }
     assert_eq!(attempt(&stack, "victim", "wrong", "198.51.100.2").await.0, 401);
     stop(stack).await;

@@ -253,6 +253,7 @@ async fn blocked_network_is_refused_everywhere_within_the_refresh_time() {
     let log = stack.log("edge");
     let line = log.lines().find(|line| line.contains(r#""route":"trial""#)).unwrap();
     assert!(line.contains(r#""outcome":"forwarded""#), "{line}");
+    assert!(line.contains(r#""block":"address""#), "{line}");
 
     // While a blocked network sends requests, the end of its block takes effect within a second.
     delete(&redis, LIST);

@@ -314,7 +314,7 @@ fn clock_that_goes_back_does_not_lock_clients_out() {
         let key = format!("back-{algorithm}");
         let mut run = |seconds: u64| script.call(&key, algorithm, &rules, [seconds * 1000, 1, 0]);
         let begun = 1_700_000_000;
-        while run(begun)[0] == 1 {}
+        assert!((0..50).any(|_| run(begun)[0] == 0), "{algorithm} admits all");
         let before = begun - 3600;
         let [_, _, wait_ms, ..] = run(before);
         assert!(wait_ms <= 120_000, "{algorithm}: {wait_ms}");

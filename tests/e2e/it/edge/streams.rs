@@ -120,6 +120,8 @@ async fn store_outage_ends_streams_unless_the_signature_suffices() {
     let (code, reason) = strict.closed();
     assert_eq!(code, 1008);
     assert!(reason.starts_with("store_"), "{reason}");
+    // It is checked again twice meanwhile.
+    std::thread::sleep(Duration::from_millis(2500));
     lenient.echoes(b"signed");
     stop(edge).await;
 }
@@ -167,7 +169,7 @@ async fn streamed_body_ends_with_its_time_its_token_or_a_revocation() {
     assert!(!complete, "a client can tell that it is cut off");
     let expiring = token(json!({ "sid": "body", "exp": now() + 2 }));
     let (after, _) = read_stream(&edge, "/expiring", &expiring);
-    assert!(after < Duration::from_secs(6), "{after:?}");
+    assert!(after >= Duration::from_secs(1) && after < Duration::from_secs(6), "{after:?}");
     let revoked = token(json!({ "sid": "revoked-body" }));
     let revoking = tokio::spawn(async {
         tokio::time::sleep(Duration::from_millis(1500)).await;

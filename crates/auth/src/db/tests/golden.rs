@@ -628,16 +628,15 @@ async fn databases_of_earlier_versions_are_migrated_and_used() {
 /// the migration.
 #[tokio::test]
 async fn rows_of_the_version_before_fit_the_current_tables() {
-    for (version, rows, golden) in databases() {
-        if version < FIRST_RELEASED.max(newest_version() - 1) {
-            continue;
-        }
-        on_each_empty_database(async |url: &str| {
-            restore(url, newest_version(), &rows).await;
-            check(url, version, &golden).await;
-        })
-        .await;
-    }
+    let newest = newest_version();
+    let earlier = databases().into_iter().filter(|(version, ..)| *version < newest);
+    let (version, rows, golden) = earlier.max_by_key(|(version, ..)| *version).unwrap();
+    assert!(version >= FIRST_RELEASED);
+    on_each_empty_database(async |url: &str| {
+        restore(url, newest, &rows).await;
+        check(url, version, &golden).await;
+    })
+    .await;
 }
 
 #[test]

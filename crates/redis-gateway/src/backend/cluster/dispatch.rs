@@ -13,7 +13,7 @@ use crate::backend::outage::Outage;
 use crate::redis_url::Address;
 use futures_util::future::join_all;
 use redis_rest::{Command, Reply};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -73,9 +73,18 @@ pub async fn dispatch(
                     continue;
                 }
             };
-            for (mut one, reply) in group.into_iter().zip(replies) {
-                let redirect = accepted_redirect(&one, &reply, parts, &map, &address);
+            let redirects: Vec<Option<Redirect>> = group
+                .iter()
+                .zip(&replies)
+                .map(|(one, reply)| accepted_redirect(one, reply, parts, &map, &address))
+                .collect();
+            let rejected = group.iter().zip(&redirects).map(|(one, own)| (one.part, own.is_some()));
+            let overtaken = overtaken(&rejected.collect::<Vec<_>>(), parts);
+            for ((mut one, reply), redirect) in group.into_iter().zip(replies).zip(redirects) {
                 settle(&mut outcomes, one.part, Ok(reply));
+                if overtaken.contains(&one.part) {
+                    continue;
+                }
                 one.attempts += 1;
                 one.redirected = match redirect {
                     Some(Redirect::Ask { to, .. }) if map.known.contains(&to) => {
@@ -113,6 +122,28 @@ pub async fn dispatch(
         settle(&mut outcomes, one.part, Err(Outage::Deadline));
     }
     outcomes
+}
+
+/// Returns the parts that a node rejected before it ran a later part with one of their keys, if
+/// either of them writes. Sent again, they would come after that part, so they keep their error.
+/// `answers` are parts of one node in order, each with whether it was rejected.
+pub(super) fn overtaken(answers: &[(usize, bool)], parts: &[Part]) -> HashSet<usize> {
+    let mut overtaken = HashSet::new();
+    if answers.iter().all(|(_, is_rejected)| !is_rejected) {
+        return overtaken;
+    }
+    // For each key of a part that ran, whether such a part writes it.
+    let mut run: HashMap<&[u8], bool> = HashMap::new();
+    for (place, is_rejected) in answers.iter().rev() {
+        let Some(part) = parts.get(*place) else { continue };
+        let mut keys = keys(&part.command).into_iter();
+        if !is_rejected {
+            keys.for_each(|key| *run.entry(key).or_default() |= part.writes);
+        } else if keys.any(|key| run.get(key).is_some_and(|writes| *writes || part.writes)) {
+            overtaken.insert(*place);
+        }
+    }
+    overtaken
 }
 
 /// Returns whether enough time is left for another attempt.

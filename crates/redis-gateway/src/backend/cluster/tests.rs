@@ -1,3 +1,4 @@
+use super::dispatch::overtaken;
 use super::merge::Merge;
 use super::plan::{ALL_MASTER_COMMANDS, Target, split};
 use super::redirect::Redirect;
@@ -44,6 +45,30 @@ fn split_text(text: &str) -> (Vec<String>, Merge) {
 
 fn integers(numbers: &[i64]) -> Reply {
     Reply::Array(numbers.iter().map(|number| Reply::Integer(*number)).collect())
+}
+
+#[test]
+fn part_that_a_later_one_overtook_is_not_sent_again() {
+    let overtaken_of = |commands: &[(&str, bool)]| {
+        let (map, mut parts) = (map(), Vec::new());
+        for (text, _) in commands {
+            split(command(text), &map, 0, &mut parts);
+        }
+        let answers: Vec<(usize, bool)> =
+            commands.iter().map(|(_, is_rejected)| *is_rejected).enumerate().collect();
+        let mut overtaken: Vec<usize> = overtaken(&answers, &parts).into_iter().collect();
+        overtaken.sort_unstable();
+        overtaken
+    };
+    // The node recovered between two steps of a pipeline.
+    assert_eq!(overtaken_of(&[("SET k 1", true), ("SET k 2", true), ("SET k 3", false)]), [0, 1]);
+    assert_eq!(overtaken_of(&[("GET k", true), ("SET k 3", false)]), [0]);
+    assert_eq!(overtaken_of(&[("SET k 1", true), ("GET k", false)]), [0]);
+    // Whatever is left can be sent again in its order.
+    assert_eq!(overtaken_of(&[("GET k", true), ("GET k", false)]), [0; 0]);
+    assert_eq!(overtaken_of(&[("SET k 1", true), ("SET other 3", false)]), [0; 0]);
+    assert_eq!(overtaken_of(&[("SET k 1", false), ("SET k 2", true)]), [0; 0]);
+    assert_eq!(overtaken_of(&[("SET k 1", true), ("SET k 2", true)]), [0; 0]);
 }
 
 #[test]
