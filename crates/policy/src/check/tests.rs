@@ -131,6 +131,29 @@ fn environment_is_that_of_the_variable_or_of_the_same_name() {
     assert_eq!(["staging", "europe", "eu"].map(errors), [1, 1, 0]);
 }
 
+/// The Worker answers 503 to each request then.
+#[test]
+fn variables_that_the_worker_would_refuse_are_errors() {
+    let policy = POLICY.replace("https://upstream.example", "${A}");
+    let policy = format!("{policy}\n[env.europe.store]\ntimeout_ms = 100\n");
+    for (wrangler, expect) in [
+        ("[vars]\nA = \"https://a.example\"\n", None),
+        ("[vars]\nPORTCULLIS_ENV = \"europ\"\n", Some("PORTCULLIS_ENV: must be one of the policy")),
+        (
+            "[env.eu.vars]\nPORTCULLIS_ENV = \"us\"\n",
+            Some("PORTCULLIS_ENV: must be one of the policy"),
+        ),
+        ("[vars]\nPORTCULLIS_ENV = \"europe\"\nA = \"no\"\n", Some("upstream.url: is not a URL")),
+        ("[vars]\nSTORE_TOKNE = \"x\"\n", Some("STORE_TOKNE")),
+        ("[vars]\nMY_OWN = \"x\"\n", None),
+    ] {
+        let files = [("portcullis.toml", policy.as_str()), ("wrangler.toml", wrangler)];
+        let outcome = run_on(&files, "check");
+        assert_eq!(outcome.status, u8::from(expect.is_some()), "{wrangler}{}", outcome.text);
+        assert!(outcome.text.contains(expect.unwrap_or_default()), "{wrangler}{}", outcome.text);
+    }
+}
+
 #[test]
 fn json_has_the_same() {
     let bad = POLICY.replace("quota = 5,", "quota = 0,");
