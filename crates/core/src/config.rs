@@ -85,7 +85,7 @@ impl Policy {
         document: &str,
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<ConfigError>> {
-        Self::assume_among(document, &[], lookup)
+        Self::assume_named(document, &[], lookup)
     }
 
     /// The same for a Worker that is known to have variables of these names.
@@ -93,7 +93,7 @@ impl Policy {
     /// # Errors
     ///
     /// Those of [`Policy::parse`], without the errors of assumed values.
-    pub fn assume_among(
+    pub fn assume_named(
         document: &str,
         names: &[String],
         lookup: impl Fn(&str) -> Option<String>,

@@ -95,7 +95,7 @@ fn of_environment(
         });
     };
     let names = host.names(environment);
-    let policy = match Policy::assume_among(&file.document(), &names, lookup) {
+    let policy = match Policy::assume_named(&file.document(), &names, lookup) {
         Ok(policy) => policy,
         Err(errors) => {
             for error in errors {

@@ -40,7 +40,7 @@ impl RevocationKind {
     /// are few.
     fn sample_rows(self) -> usize {
         match self {
-            Self::Session | Self::Token => SAMPLE_ROWS as usize,
+            Self::Session | Self::Token => SAMPLE_ROWS,
             Self::User | Self::UserTokens | Self::Client | Self::ClientTokens => 1,
         }
     }
@@ -136,8 +136,8 @@ impl Db {
     }
 }
 
-/// How many rows a sample has at most.
-pub(super) const SAMPLE_ROWS: u32 = 5;
+/// How many rows of one kind a sample has at most.
+pub(super) const SAMPLE_ROWS: usize = 5;
 
 /// Returns the place of a row's part in a query of many parts.
 pub(super) fn place(row: &AnyRow) -> Result<usize, sqlx::Error> {

@@ -157,18 +157,19 @@ async fn lost_enabling_is_written_again() {
             };
             assert_eq!(service.publisher.check_store("p", 1, T).await, StoreHealth::Republished(0));
             directory(1).set_user_disabled(&alice.id, true).await.unwrap();
-            let disabled = store.0.lock().unwrap().clone();
-            let is_disabled = || store.0.lock().unwrap().values().any(|value| value == "disabled");
+            let disabled = store.values.lock().unwrap().clone();
+            let is_disabled =
+                || store.values.lock().unwrap().values().any(|value| value == "disabled");
             directory(100).set_user_disabled(&alice.id, false).await.unwrap();
             assert!(!is_disabled());
-            store.0.lock().unwrap().clone_from(&disabled);
+            store.values.lock().unwrap().clone_from(&disabled);
             assert!(is_disabled());
             assert_eq!(
                 service.publisher.check_store("p", 2, after(102)).await,
                 StoreHealth::Intact
             );
             assert!(!is_disabled());
-            store.0.lock().unwrap().clear();
+            store.values.lock().unwrap().clear();
         },
     )
     .await;
@@ -184,22 +185,20 @@ async fn loss_is_not_forgotten_when_the_store_fails_again() {
             |config| config.store.url = url.clone(),
             async |service: TestService| {
                 service.add("alice").await;
-                let tokens = service.login("alice", T).await;
-                let client = ClientInfo::default();
-                service.sessions.logout(&tokens.refresh_token, &client, T).await.unwrap();
+                log_in_and_out(&service, T).await;
                 let check = async |round: u64, seconds: u64| {
                     service.publisher.check_store("p", round, after(seconds)).await
                 };
                 assert_eq!(check(1, 1000).await, StoreHealth::Republished(1));
-                store.0.lock().unwrap().clear();
-                *store.1.lock().unwrap() = Some(failing);
+                store.values.lock().unwrap().clear();
+                *store.failing.lock().unwrap() = Some(failing);
                 assert_eq!(check(2, 1002).await, StoreHealth::Unknown);
                 assert!(!store.has_marker());
-                *store.1.lock().unwrap() = None;
+                *store.failing.lock().unwrap() = None;
                 assert_eq!(check(3, 1004).await, StoreHealth::Republished(1));
                 assert!(store.has_marker());
                 assert_eq!(check(4, 1006).await, StoreHealth::Intact);
-                store.0.lock().unwrap().clear();
+                store.values.lock().unwrap().clear();
             },
         )
         .await;
@@ -215,13 +214,11 @@ async fn recent_writes_are_not_forgotten_while_the_database_fails() {
         |config| config.store.url = url.clone(),
         async |service: TestService| {
             service.add("alice").await;
-            let tokens = service.login("alice", T).await;
             let check = async |round: u64, seconds: u64| {
                 service.publisher.check_store("p", round, after(seconds)).await
             };
             assert_eq!(check(1, 1000).await, StoreHealth::Republished(0));
-            let client = ClientInfo::default();
-            service.sessions.logout(&tokens.refresh_token, &client, after(1001)).await.unwrap();
+            log_in_and_out(&service, after(1001)).await;
             store.evict_markers();
             service.db.execute("ALTER TABLE blocks RENAME TO gone").await.unwrap();
             assert_eq!(check(2, 1002).await, StoreHealth::Unknown);
@@ -229,10 +226,17 @@ async fn recent_writes_are_not_forgotten_while_the_database_fails() {
             // Meanwhile it is older than what each round sends again.
             assert_eq!(check(3, 1100).await, StoreHealth::Republished(1));
             assert!(store.has_marker());
-            store.0.lock().unwrap().clear();
+            store.values.lock().unwrap().clear();
         },
     )
     .await;
+}
+
+/// Begins a session of alice, and ends it at a time.
+async fn log_in_and_out(service: &TestService, end: UnixSeconds) {
+    let tokens = service.login("alice", T).await;
+    let client = ClientInfo::default();
+    service.sessions.logout(&tokens.refresh_token, &client, end).await.unwrap();
 }
 
 /// What a store does wrong.
@@ -246,13 +250,16 @@ enum Failing {
 
 /// An in-memory store that supports SET, GET and DEL.
 #[derive(Clone, Default)]
-struct MemoryStore(Arc<Mutex<BTreeMap<String, String>>>, Arc<Mutex<Option<Failing>>>);
+struct MemoryStore {
+    values: Arc<Mutex<BTreeMap<String, String>>>,
+    failing: Arc<Mutex<Option<Failing>>>,
+}
 
 impl MemoryStore {
     fn execute(&self, commands: Vec<Vec<String>>) -> String {
         let is_read = commands.iter().all(|command| command[0] == "GET");
         let is_counter = commands.iter().any(|command| command[1].starts_with("pc:reconciled"));
-        match *self.1.lock().unwrap() {
+        match *self.failing.lock().unwrap() {
             Some(Failing::Writes) if !is_read && !is_counter => return "[]".to_owned(),
             Some(Failing::Reply) if !is_read => {
                 self.answer(commands);
@@ -264,7 +271,7 @@ impl MemoryStore {
     }
 
     fn answer(&self, commands: Vec<Vec<String>>) -> String {
-        let mut keys = self.0.lock().unwrap();
+        let mut keys = self.values.lock().unwrap();
         let replies = commands.into_iter().map(|command| {
             let key = command.get(1).cloned().unwrap_or_default();
             let reply = match command[0].as_str() {
@@ -289,12 +296,12 @@ impl MemoryStore {
     }
 
     fn has_marker(&self) -> bool {
-        self.0.lock().unwrap().keys().any(|key| key.starts_with("pc:revoked:sid:"))
+        self.values.lock().unwrap().keys().any(|key| key.starts_with("pc:revoked:sid:"))
     }
 
     /// Removes the markers of sessions, as an eviction does.
     fn evict_markers(&self) {
-        self.0.lock().unwrap().retain(|key, _| !key.starts_with("pc:revoked:sid:"));
+        self.values.lock().unwrap().retain(|key, _| !key.starts_with("pc:revoked:sid:"));
     }
 }
 
@@ -306,9 +313,7 @@ async fn evicted_marker_is_found_by_a_sample_and_written_again() {
         |config| config.store.url = url.clone(),
         async |service: TestService| {
             service.add("alice").await;
-            let tokens = service.login("alice", T).await;
-            let client = ClientInfo::default();
-            service.sessions.logout(&tokens.refresh_token, &client, T).await.unwrap();
+            log_in_and_out(&service, T).await;
             let check = async |round: u64, seconds: u64| {
                 service.publisher.check_store("process", round, after(seconds)).await
             };
@@ -324,7 +329,7 @@ async fn evicted_marker_is_found_by_a_sample_and_written_again() {
             // Expired markers do not count as missing.
             store.evict_markers();
             assert_eq!(check(6, 86_760).await, StoreHealth::Intact);
-            store.0.lock().unwrap().clear();
+            store.values.lock().unwrap().clear();
         },
     )
     .await;
@@ -348,16 +353,14 @@ async fn check_of_an_unchanged_database_is_one_query() {
             assert_eq!(check(1, 1000).await.0, StoreHealth::Republished(0));
             assert_eq!(check(2, 1002).await, (StoreHealth::Intact, 1));
             // A failover may have lost a write that the counter outlived.
-            let tokens = service.login("alice", T).await;
-            let client = ClientInfo::default();
-            service.sessions.logout(&tokens.refresh_token, &client, after(1003)).await.unwrap();
+            log_in_and_out(&service, after(1003)).await;
             store.evict_markers();
             assert_eq!(check(3, 1004).await, (StoreHealth::Intact, 2));
             assert!(store.has_marker());
             assert_eq!(check(4, 1100).await, (StoreHealth::Intact, 3), "with samples");
             assert_eq!(check(5, 1109).await, (StoreHealth::Intact, 1));
             assert_eq!(check(6, 1110).await, (StoreHealth::Intact, 3), "with samples");
-            store.0.lock().unwrap().clear();
+            store.values.lock().unwrap().clear();
         },
     )
     .await;

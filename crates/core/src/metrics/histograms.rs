@@ -40,7 +40,10 @@ pub fn histogram_counters(
 /// Adds a counter as Prometheus shows it: observations to each bucket with their bound and above,
 /// and to the count.
 pub(super) fn add_counter(counters: &mut BTreeMap<String, u64>, field: &str, count: u64) {
-    let mut add = |field: String, count: u64| *counters.entry(field).or_default() += count;
+    let mut add = |field: String, count: u64| {
+        let sum = counters.entry(field).or_default();
+        *sum = sum.saturating_add(count);
+    };
     let Some((name, labels, smallest)) = observations(field) else {
         add(field.to_owned(), count);
         return;

@@ -11,7 +11,8 @@ pub const METRICS_UNREADABLE: &str = "# TYPE portcullis_edge_metrics_readable ga
     portcullis_edge_metrics_readable 0\n";
 
 /// Reads the fields and values of the hash, in turn, as the store returns them. Returns the
-/// counters as Prometheus shows them. Skips fields that are not samples.
+/// counters as Prometheus shows them, of which each field has up to 13. Skips fields that are not
+/// samples, and those after too many counters.
 pub fn read_counters(fields: &[Reply]) -> BTreeMap<String, u64> {
     let mut counters = BTreeMap::new();
     for pair in fields.chunks_exact(2) {
@@ -21,6 +22,9 @@ pub fn read_counters(fields: &[Reply]) -> BTreeMap<String, u64> {
             (field.as_text().filter(|field| is_sample(field)), count)
         {
             add_counter(&mut counters, field, count);
+        }
+        if counters.len() >= COUNTERS_MAX {
+            break;
         }
     }
     counters
@@ -76,11 +80,26 @@ fn is_sample(field: &str) -> bool {
         })
 }
 
+/// More counters than any gate has.
+const COUNTERS_MAX: usize = 100_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn counters_are_bounded_and_no_sum_overflows() {
+        let field =
+            |at: usize| Reply::text(&format!("x_milliseconds_observations{{r=\"{at}\",le=\"2\"}}"));
+        let most = Reply::text(&u64::MAX.to_string());
+        let fields = (0..COUNTERS_MAX).flat_map(|at| [field(at), most.clone()]);
+        let counters = read_counters(&fields.collect::<Vec<_>>());
+        assert!((COUNTERS_MAX..COUNTERS_MAX + 13).contains(&counters.len()));
+        let twice = [field(1), most.clone(), field(1), most];
+        assert!(read_counters(&twice).values().all(|count| [0, u64::MAX].contains(count)));
+    }
 
     #[test]
     fn samples_are_formatted_and_malformed_fields_skipped() {

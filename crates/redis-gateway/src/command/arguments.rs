@@ -47,17 +47,26 @@ pub fn values(command: &Command) -> usize {
 }
 
 /// Returns how many values SORT requests. With `GET` and a pattern that is a value for each
-/// element, and so as many as LIMIT admits.
+/// element, and so as many as the last LIMIT admits. A pattern may be called LIMIT.
 fn sorted_values(command: &Command) -> usize {
     let words = command.words().len();
-    let is_pattern = |index: &usize| {
-        argument_is(command, *index, "GET") && argument(command, *index + 1) != Some(b"#")
-    };
-    let limit = (2..words).find(|index| argument_is(command, *index, "LIMIT"));
-    let count = limit.and_then(|index| command.text(index + 2)?.parse::<usize>().ok());
-    let of_patterns = (2..words).filter(is_pattern).count();
-    let of_elements = of_patterns.saturating_mul(count.unwrap_or(usize::MAX));
-    of_elements.max(words.saturating_sub(1)).max(1)
+    let (mut index, mut patterns, mut elements) = (2, 0_usize, usize::MAX);
+    while index < words {
+        index += match () {
+            () if argument_is(command, index, "LIMIT") => {
+                let count = command.text(index + 2).and_then(|text| text.parse().ok());
+                elements = count.unwrap_or(usize::MAX);
+                3
+            }
+            () if argument_is(command, index, "GET") => {
+                patterns += usize::from(argument(command, index + 1) != Some(b"#"));
+                2
+            }
+            () if argument_is(command, index, "BY") || argument_is(command, index, "STORE") => 2,
+            () => 1,
+        };
+    }
+    patterns.saturating_mul(elements).max(words.saturating_sub(1)).max(1)
 }
 
 /// Commands that may name one value several times, or whose reply has those of many keys.
