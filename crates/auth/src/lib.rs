@@ -40,6 +40,7 @@ mod steps;
 mod store;
 mod token;
 mod usage;
+mod was;
 
 #[cfg(test)]
 mod testing;

@@ -20,6 +20,9 @@ pub enum Problem {
     ApiKeysOverMax,
     BodyTooLarge,
     BodyTooSlow,
+    /// Another change came between the reading and this change, or between the check of a password
+    /// and the login.
+    ChangedMeanwhile,
     ClientInvalid,
     ClientMismatch,
     ClientRolledTooOften,
@@ -124,6 +127,11 @@ impl Problem {
             Self::BodyTooSlow => {
                 (StatusCode::REQUEST_TIMEOUT, "body_too_slow", "the request body came too slowly")
             }
+            Self::ChangedMeanwhile => (
+                StatusCode::CONFLICT,
+                "changed_meanwhile",
+                "it was changed meanwhile; read it again, then repeat the request",
+            ),
             Self::ClientInvalid => (
                 StatusCode::UNAUTHORIZED,
                 "client_invalid",

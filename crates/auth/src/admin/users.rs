@@ -16,6 +16,7 @@ impl Admin {
             scope: settings.scope.clone(),
             claims: claims_patch(&settings.claims, &settings.remove_claim)?.map(Some),
             now: settings.now,
+            ..UserEdit::default()
         };
         let user = self.find_user(&settings.username).await?;
         let changed = self.directory().change_user(&user.id, &edit).await;

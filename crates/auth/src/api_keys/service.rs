@@ -3,6 +3,7 @@
 use super::manager::Manager;
 use super::secret::{display_prefix, generate};
 use super::spec::{SpecPatch, revised};
+use super::view::key_view;
 use crate::audit::{Audit, ClientInfo, Event, EventKind};
 use crate::db::{
     AuditedChange, Db, KeyChange, KeySecret, KeySelector, KeyState, ListPlace, NewApiKey, Owner,
@@ -164,6 +165,7 @@ impl ApiKeys {
         let events = [manager.event(EventKind::KeyChanged, &state.key.owner, id)];
         let change = AuditedChange { now, events: &events };
         let revise = |state: &KeyState| {
+            patch.was.check(&key_view(state, now))?;
             let (old, owner) = (&state.key.spec, state.owner.as_ref());
             manager.check_scope(&old.scope)?;
             let owned = owner.map_or("", |owner| owner.scope.as_str());

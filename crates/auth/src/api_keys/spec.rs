@@ -3,6 +3,7 @@
 use super::merge::merge;
 use crate::db::KeySpec;
 use crate::problem::Problem;
+use crate::was::Was;
 use portcullis_core::{Network, UnixSeconds};
 use serde_json::{Map, Value};
 
@@ -11,6 +12,8 @@ pub struct SpecPatch {
     members: Map<String, Value>,
     /// The life of the key in seconds, in place of `expires_at`.
     expires_in: Option<u64>,
+    /// The values that the change was made from.
+    pub was: Was,
 }
 
 impl SpecPatch {
@@ -23,7 +26,9 @@ impl SpecPatch {
             }
             Some(value) => Some(value.as_u64().ok_or(EXPIRY_INVALID)?),
         };
-        Ok(Self { members, expires_in })
+        let was = members.remove("was").map(serde_json::from_value).transpose();
+        let was = was.map_err(|_| Problem::MemberInvalid("was must be an object"))?;
+        Ok(Self { members, expires_in, was: was.unwrap_or_default() })
     }
 }
 

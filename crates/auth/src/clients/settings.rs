@@ -5,6 +5,7 @@ use crate::custom_claims::CustomClaims;
 use crate::random::random_id;
 use crate::scope::normal_scope;
 use crate::token::ACCESS_TOKEN_SECONDS_MAX;
+use crate::was::Was;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
@@ -119,6 +120,9 @@ pub struct ClientEdit {
     /// Whether the tokens that were issued before are revoked.
     #[serde(default)]
     pub now: bool,
+    /// The values that the change was made from.
+    #[serde(default)]
+    pub was: Was,
 }
 
 impl ClientEdit {

@@ -43,7 +43,7 @@ impl ConsoleSessions {
     ///
     /// # Errors
     ///
-    /// [`Problem::CredentialsInvalid`] if the user has changed since the password was verified.
+    /// [`Problem::ChangedMeanwhile`] if the user has changed since the password was verified.
     pub async fn begin(
         &self,
         verified: &VerifiedUser,
@@ -65,7 +65,7 @@ impl ConsoleSessions {
         };
         match self.db.begin_console_session(&new, &events, now).await? {
             true => Ok(BegunConsoleSession { token, ends_at: ends_at.0, events }),
-            false => Err(Problem::CredentialsInvalid),
+            false => Err(Problem::ChangedMeanwhile),
         }
     }
 

@@ -54,7 +54,10 @@ impl Directory<'_> {
         let keys = |state: &KeyState| self.publisher.commands().key(state, now);
         let change = ClientChange {
             id,
-            edit: |client: OAuthClient| edit.apply(client, now.0),
+            edit: |client: OAuthClient| {
+                edit.was.check(&client.shown())?;
+                edit.apply(client, now.0).map_err(Problem::MemberInvalid)
+            },
             revokes_tokens: edit.now,
             events,
             keys: &keys,
@@ -68,7 +71,7 @@ impl Directory<'_> {
                 self.record(&events);
                 Ok((after, self.deliver(id, outbox_rows).await?))
             }
-            Changed::Refused(problem) => Err(Problem::MemberInvalid(problem)),
+            Changed::Refused(problem) => Err(problem),
             Changed::Unknown => Err(Problem::ClientUnknown),
         }
     }

@@ -7,6 +7,7 @@ use crate::db::{AuditedChange, Changed, EndedSession, KeyState, User, UserChange
 use crate::outbox::{Delivery, Holder, HolderState};
 use crate::problem::Problem;
 use crate::scope::normal_scope;
+use crate::was::Was;
 use redis_rest::Command;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -24,16 +25,20 @@ pub struct UserEdit {
     /// Whether the access tokens that were issued before are revoked. Sessions go on.
     #[serde(default)]
     pub now: bool,
+    /// The values that the change was made from.
+    #[serde(default)]
+    pub was: Was,
 }
 
 impl UserEdit {
-    fn apply(&self, mut user: User) -> Result<User, &'static str> {
+    fn apply(&self, mut user: User) -> Result<User, Problem> {
+        self.was.check(&shown_user(&user))?;
         if let Some(scope) = &self.scope {
-            user.scope = normal_scope(scope)?;
+            user.scope = normal_scope(scope).map_err(Problem::MemberInvalid)?;
         }
         if let Some(claims) = &self.claims {
             let patched = user.claims.patched(claims.as_ref());
-            user.claims = patched.map_err(|error| error.description())?;
+            user.claims = patched.map_err(|error| Problem::MemberInvalid(error.description()))?;
         }
         Ok(user)
     }
@@ -85,7 +90,7 @@ impl Directory<'_> {
                 self.record(&events);
                 Ok((after, self.deliver(id, outbox_rows).await?))
             }
-            Changed::Refused(problem) => Err(Problem::MemberInvalid(problem)),
+            Changed::Refused(problem) => Err(problem),
             Changed::Unknown => Err(Problem::UserUnknown),
         }
     }

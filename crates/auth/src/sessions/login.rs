@@ -55,7 +55,7 @@ impl Sessions {
         let begun = self.db.begin_session(&new, issued, revoke);
         let begun = begun.instrument(database("begin_session")).await?;
         // `None` if the password or the scope was changed meanwhile, or tokens were revoked.
-        let begun = begun.ok_or(Problem::CredentialsInvalid)?;
+        let begun = begun.ok_or(Problem::ChangedMeanwhile)?;
         self.audit.record(&begun.events);
         self.publisher.deliver(begun.outbox_rows).await;
         Ok(tokens)

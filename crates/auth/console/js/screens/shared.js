@@ -153,12 +153,13 @@ const isSame = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 /**
  * Leaves out the members that are as they were when the dialog opened: what a colleague changed
- * since stays.
+ * since stays. With `was`, the server refuses to replace what a colleague has changed.
  */
 export function changed(before, after) {
   const members = Object.entries(after).filter(([name, value]) => value !== undefined && !isSame(value, before[name]));
   if (members.length === 0) throw new Error('Nothing is changed.');
-  return Object.fromEntries(members);
+  const replaced = members.filter(([name]) => Object.hasOwn(before, name)).map(([name]) => [name, before[name]]);
+  return { ...Object.fromEntries(members), was: Object.fromEntries(replaced) };
 }
 
 /**

@@ -7,6 +7,7 @@ use crate::clock::now;
 use crate::config::Config;
 use crate::db::KeyState;
 use crate::outbox::{Delivery, StoreHealth};
+use crate::problem::Problem;
 use crate::random::random_below;
 use crate::testing::{TestService, config, on_each_database};
 use serde_json::json;
@@ -34,6 +35,29 @@ impl TestService {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+#[tokio::test]
+async fn change_of_a_key_that_another_has_changed_since_is_refused() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let alice = service.add("alice").await;
+            let own = user(&alice, SCOPE);
+            let id =
+                service.key(&alice, json!({ "scope": "read write" }), now()).await.state.key.id;
+            let change = async |scope: &str| {
+                let was = json!({ "scope": "read write", "networks": [] });
+                let patch = patch(json!({ "scope": scope, "was": was }));
+                service.api_keys.change(&own, &id, patch, now()).await.map(|_| ())
+            };
+            assert_eq!(change("read").await, Ok(()));
+            assert_eq!(change("write").await, Err(Problem::ChangedMeanwhile));
+            let state = service.api_keys.get(&own, &id, now()).await.unwrap();
+            assert_eq!(state.key.spec.scope, "read");
+        },
+    )
+    .await;
 }
 
 /// The process dies after the commit of a change, before its delivery.

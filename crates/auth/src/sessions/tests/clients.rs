@@ -59,6 +59,23 @@ async fn on_each_format(test: impl AsyncFn(TestService)) {
 }
 
 #[tokio::test]
+async fn change_of_a_client_that_another_has_changed_since_is_refused() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let (id, _) = add(&service, &json!({ "name": "batch", "scope": "a b" })).await;
+            let was = json!({ "scope": "a b", "plan": null });
+            change(&service, &id, json!({ "scope": "a", "was": was }), T).await;
+            let stale = edit(&json!({ "scope": "a b c", "was": was }));
+            let refused = directory(&service, T).change_client(&id, &stale).await;
+            assert_eq!(refused.err(), Some(Problem::ChangedMeanwhile));
+            assert_eq!(directory(&service, T).client(&id).await.unwrap().scope, "a");
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn client_gets_a_token_with_its_own_settings_and_a_record() {
     on_each_format(async |service: TestService| {
         let settings = json!({ "name": "batch", "scope": "a b", "token_seconds": 60,

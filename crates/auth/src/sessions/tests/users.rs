@@ -87,6 +87,30 @@ async fn claims_and_scope_are_in_tokens_from_the_next_refresh() {
     .await;
 }
 
+#[tokio::test]
+async fn change_of_what_another_has_changed_since_is_refused() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let user = service.add("alice").await;
+            let first = json!({ "scope": "read", "was": { "scope": user.scope } });
+            set(&service, &user.id, first, T).await.unwrap();
+            let second = json!({ "scope": "read write admin", "was": { "scope": user.scope } });
+            let refused = set(&service, &user.id, second, after(1)).await;
+            assert_eq!(refused, Err(Problem::ChangedMeanwhile));
+            let scope = directory(&service, after(1)).user(&user.id).await.unwrap().scope;
+            assert_eq!(scope, "read");
+            assert_eq!(service.audited("user_changed").await, 1);
+            for was in [json!({}), json!({ "scope": "read", "unknown": null })] {
+                let third = json!({ "scope": "write", "was": was });
+                set(&service, &user.id, third, after(2)).await.unwrap();
+                set(&service, &user.id, json!({ "scope": "read" }), after(3)).await.unwrap();
+            }
+        },
+    )
+    .await;
+}
+
 /// The refresh has found its session before the change is committed, and waits for the user's row.
 #[tokio::test]
 async fn refresh_that_waits_for_a_change_of_the_scope_has_the_new_one() {
