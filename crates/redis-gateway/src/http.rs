@@ -149,13 +149,16 @@ async fn serve_endpoint(
     }
     let uri = request.uri().clone();
     let body = body::read(request.into_body(), &gateway.bodies).instrument(step!("body"));
-    let body = match body.await {
+    let mut body = match body.await {
         Ok(body) => body,
         Err(body_error) => return Outcome::rejected(Some(token), body_error.response()),
     };
     let (response, commands) = match endpoint {
         Endpoint::Pipeline | Endpoint::Transaction => match request::pipeline(&body.bytes) {
             Ok(commands) => {
+                if let Err(error) = body.parsed(&commands, &gateway.bodies) {
+                    return Outcome::rejected(Some(token), error.response());
+                }
                 let count = commands.len();
                 let response = if endpoint == Endpoint::Pipeline {
                     execute::pipeline(gateway, token, commands, format).await
@@ -167,7 +170,13 @@ async fn serve_endpoint(
             Err(error) => return Outcome::rejected(Some(token), malformed(error)),
         },
         _ => match request::command(uri.path(), uri.query(), &body.bytes) {
-            Ok(command) => (execute::single(gateway, token, command, format).await, 1),
+            Ok(command) => {
+                let commands = std::slice::from_ref(&command);
+                if let Err(error) = body.parsed(commands, &gateway.bodies) {
+                    return Outcome::rejected(Some(token), error.response());
+                }
+                (execute::single(gateway, token, command, format).await, 1)
+            }
             Err(error) => return Outcome::rejected(Some(token), malformed(error)),
         },
     };

@@ -164,5 +164,5 @@ fn instance() -> u64 {
 
 /// The file descriptors for the pooled connections to Redis and everything else.
 const OTHER_FILES: usize = 1024;
-/// The bodies of all requests in progress: 256 MiB.
+/// The bodies and commands of all requests in progress: 256 MiB.
 const BODIES_KIB_MAX: usize = 256 << 10;

@@ -5,6 +5,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Bytes};
 use hyper::{Response, StatusCode, header};
 use portcullis_server::RequestBody;
+use redis_rest::Command;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -13,14 +14,45 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 pub struct BufferedBody<'a> {
     /// The whole body, at most 10,000,000 bytes.
     pub bytes: Bytes,
-    _permits: Option<SemaphorePermit<'a>>,
+    permits: Option<SemaphorePermit<'a>>,
+}
+
+impl<'a> BufferedBody<'a> {
+    /// Releases the bytes, now that their commands are parsed, and keeps their memory for what is
+    /// sent to Redis. Takes memory for the commands themselves: those of many short words are far
+    /// larger than their body.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError::OutOfMemory`] if too little is left.
+    pub fn parsed(&mut self, commands: &[Command], memory: &'a Semaphore) -> Result<(), BodyError> {
+        self.bytes = Bytes::new();
+        let words = commands.iter().flat_map(Command::words);
+        let kib = words.map(|word| word.len() + WORD_BYTES).sum::<usize>() / 1024;
+        take(memory, kib, &mut self.permits)
+    }
+}
+
+/// Adds one permit for each KiB to those that are held.
+fn take<'a>(
+    memory: &'a Semaphore,
+    kib: usize,
+    held: &mut Option<SemaphorePermit<'a>>,
+) -> Result<(), BodyError> {
+    let kib = u32::try_from(kib).unwrap_or(u32::MAX);
+    let more = memory.try_acquire_many(kib).map_err(|_| BodyError::OutOfMemory)?;
+    match held {
+        Some(held) => held.merge(more),
+        None => *held = Some(more),
+    }
+    Ok(())
 }
 
 /// The reason why a body is rejected.
 pub enum BodyError {
     /// It ended early: 400.
     Incomplete,
-    /// The bodies of all requests in progress take too much memory: 503.
+    /// The bodies and commands of all requests in progress take too much memory: 503.
     OutOfMemory,
     /// It has more than 10,000,000 bytes: 413.
     TooLarge,
@@ -97,13 +129,8 @@ async fn collect(mut body: RequestBody, memory: &Semaphore) -> Result<BufferedBo
         let kib = length.div_ceil(1024) - permitted_kib;
         if kib > 0 {
             permitted_kib += kib;
-            match memory.try_acquire_many(u32::try_from(kib).unwrap_or(u32::MAX)) {
-                Ok(more) => match &mut permits {
-                    Some(permits) => permits.merge(more),
-                    None => permits = Some(more),
-                },
-                Err(_) => error = Some(BodyError::OutOfMemory),
-            }
+            let kib = usize::try_from(kib).unwrap_or(usize::MAX);
+            error = take(memory, kib, &mut permits).err();
         }
         // A body in a single frame is not copied.
         if first.is_empty() && rest.is_empty() {
@@ -117,8 +144,8 @@ async fn collect(mut body: RequestBody, memory: &Semaphore) -> Result<BufferedBo
     }
     match error {
         Some(error) => Err(error),
-        None if rest.is_empty() => Ok(BufferedBody { bytes: first, _permits: permits }),
-        None => Ok(BufferedBody { bytes: rest.into(), _permits: permits }),
+        None if rest.is_empty() => Ok(BufferedBody { bytes: first, permits }),
+        None => Ok(BufferedBody { bytes: rest.into(), permits }),
     }
 }
 
@@ -126,6 +153,8 @@ async fn collect(mut body: RequestBody, memory: &Semaphore) -> Result<BufferedBo
 const BODY_BYTES_MAX: u64 = 10_000_000;
 /// The most bytes of a rejected body that are read and dropped.
 const DROPPED_BYTES_MAX: u64 = 4 * BODY_BYTES_MAX;
+/// What a word of a command takes beyond its bytes: its place in the list, and its allocation.
+const WORD_BYTES: usize = 48;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -137,5 +166,23 @@ mod tests {
         let response = BodyError::OutOfMemory.response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    }
+
+    #[test]
+    fn commands_hold_the_memory_of_their_words() {
+        let memory = Semaphore::new(20);
+        let command = |words: usize| {
+            let name = Command::new("MGET");
+            (1..words).fold(name, |command, _| command.arg_bytes("a"))
+        };
+        let mut short = BufferedBody::default();
+        assert!(short.parsed(&[command(20)], &memory).is_ok());
+        assert_eq!(memory.available_permits(), 20, "no permit for a usual request");
+        let mut long = BufferedBody::default();
+        assert!(long.parsed(&[command(200), command(200)], &memory).is_ok());
+        assert_eq!(memory.available_permits(), 1);
+        assert!(matches!(short.parsed(&[command(50)], &memory), Err(BodyError::OutOfMemory)));
+        drop(long);
+        assert_eq!(memory.available_permits(), 20);
     }
 }

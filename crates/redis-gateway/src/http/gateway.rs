@@ -26,7 +26,7 @@ pub struct Gateway {
     pub timeout: Duration,
     /// One permit for each stream.
     pub streams: Arc<Semaphore>,
-    /// One permit for each KiB of the bodies of requests in progress.
+    /// One permit for each KiB of the bodies and commands of requests in progress.
     pub bodies: Semaphore,
     /// `true` once the process drains, which ends streams.
     pub stopping: watch::Receiver<bool>,
