@@ -11,7 +11,7 @@ use crate::store::{Store, StoreError};
 use portcullis_core::StoreKeys;
 use redis_rest::Command;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -31,6 +31,8 @@ pub struct Publisher {
     pub(super) next_sample_at: AtomicU64,
     /// Whether everything must be written again, because the store has lost data.
     pub(super) must_republish: AtomicBool,
+    /// For how many checks of the store this process's last write is a recent one.
+    pub(super) recent_checks: AtomicU64,
     /// The ids of API keys that are being settled in the background.
     pub(super) settling: Mutex<BTreeSet<String>>,
 }
@@ -57,6 +59,7 @@ impl Publisher {
             evicting_policy: Mutex::default(),
             next_sample_at: AtomicU64::default(),
             must_republish: AtomicBool::default(),
+            recent_checks: AtomicU64::default(),
             settling: Mutex::default(),
         }
     }
@@ -213,6 +216,7 @@ impl Publisher {
     /// Sends commands, in as many requests as necessary.
     pub(crate) async fn write(&self, commands: &[Command]) -> Result<(), StoreError> {
         for batch in commands.chunks(COMMANDS_MAX) {
+            self.recent_checks.store(RECENT_CHECKS, Ordering::Relaxed);
             self.store.write(batch).await?;
         }
         Ok(())
@@ -309,5 +313,7 @@ pub(super) const SAMPLE_EACH_SECONDS: u64 = 10;
 const DRAIN_EACH: Duration = Duration::from_secs(10);
 /// A time above the loss of a store that writes to its disk or replicas every second.
 pub(super) const RECENT_SECONDS: u64 = 60;
+/// The checks of the store in that time.
+const RECENT_CHECKS: u64 = 30;
 /// The most rows of one query.
 pub(super) const BATCH: u32 = 100;

@@ -24,7 +24,8 @@ impl Publisher {
     /// of the last day, and some blocks, quotas or balances. If one is missing or the counter is
     /// stale, the store lost data: republishes all live revocations and adjustments, and the
     /// records of API keys. Otherwise republishes the last 60 s, which covers the loss of recent
-    /// writes. `process` names the counter; `round` counts from 1.
+    /// writes: at each check after a write of this process, at every third for those of others.
+    /// `process` names the counter; `round` counts from 1.
     pub async fn check_store(&self, process: &str, round: u64, now: UnixSeconds) -> StoreHealth {
         let key = self.commands.keys().reconciled(process);
         let mut query = vec![Command::new("GET").arg(&key)];
@@ -55,6 +56,11 @@ impl Publisher {
         let next = Command::new("SET").arg(&key).arg(round).arg("EX").arg(COUNTER_SECONDS);
         if self.store.write(&[next]).await.is_err() {
             return StoreHealth::Unknown;
+        }
+        let recent = &self.recent_checks;
+        let wrote = recent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        if !lost_data && wrote.is_err() && !round.is_multiple_of(ROUNDS_FOR_OTHERS) {
+            return StoreHealth::Intact;
         }
         let seconds = if lost_data { REVOCATION_SECONDS } else { RECENT_SECONDS };
         match self.reconcile(seconds, now).await {
@@ -176,6 +182,9 @@ impl Publisher {
     }
 }
 
+/// At which rounds writes of other processes are looked for: each of those looks for its own at
+/// every round while it lives.
+const ROUNDS_FOR_OTHERS: u64 = 3;
 /// The expiry of the counter, soon after its process has ended.
 const COUNTER_SECONDS: u64 = 600;
 /// How long nothing is sampled after a marker was missing: a store that keeps evicting must not be
