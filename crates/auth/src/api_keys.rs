@@ -12,7 +12,7 @@ pub use manager::Manager;
 pub use secret::is_api_key;
 pub use service::{ApiKeySettings, ApiKeys, GRACE_SECONDS_DEFAULT, KeyList};
 pub use spec::SpecPatch;
-pub use view::{issued_view, key_view};
+pub use view::key_view;
 
 #[cfg(test)]
 mod tests;

@@ -181,3 +181,12 @@ pub async fn on_each_empty_database(test: impl AsyncFn(&str)) {
     }
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+/// Starts a store that responds to pipelines until the test ends, and returns its URL.
+pub async fn serve_store<T: 'static>(answer: impl axum::handler::Handler<T, ()>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/pipeline", axum::routing::post(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}

@@ -5,7 +5,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// The values that members had when the caller read them, by their names. A change of members that
-/// have others by now is refused, so that nobody undoes a colleague's change unawares.
+/// have others by now is refused, so that one operator does not undo
+/// another's change unawares.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub struct Was(Map<String, Value>);

@@ -1,9 +1,7 @@
 //! The operator's commands about API keys.
 
 use super::{Admin, find_user, print_line, store_status};
-use crate::api_keys::{
-    ApiKeySettings, ApiKeys, KeyList, Manager, SpecPatch, issued_view, key_view,
-};
+use crate::api_keys::{ApiKeySettings, ApiKeys, KeyList, Manager, SpecPatch, key_view};
 use crate::cli::{KeyAction, KeyOwner};
 use crate::clock::now;
 use crate::db::{ListPlace, Owner};
@@ -27,7 +25,7 @@ impl Admin {
                 let owner = self.key_owner(owner).await?;
                 let patch = SpecPatch::new(members(terms)?).map_err(text)?;
                 let created = keys.create(&operator, owner, patch, now).await.map_err(text)?;
-                print_change("key_created", issued_view(&created, now), created.delivery);
+                print_change("key_created", created.view(now), created.delivery);
             }
             KeyAction::List { owner } => {
                 let owner = self.key_owner(owner).await?;
@@ -59,7 +57,7 @@ impl Admin {
             }
             KeyAction::Roll { id, grace_seconds } => {
                 let rolled = keys.roll(&operator, id, *grace_seconds, now).await.map_err(text)?;
-                print_change("key_rolled", issued_view(&rolled, now), rolled.delivery);
+                print_change("key_rolled", rolled.view(now), rolled.delivery);
             }
         }
         Ok(())

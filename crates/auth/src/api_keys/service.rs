@@ -15,6 +15,7 @@ use crate::random::random_id;
 use crate::token::token_hash;
 use portcullis_core::UnixSeconds;
 use redis_rest::Command;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -45,6 +46,17 @@ pub struct IssuedKey {
     /// The key itself, which is stored nowhere.
     pub secret: String,
     pub delivery: Delivery,
+}
+
+impl IssuedKey {
+    /// Returns the key as its manager sees it, with the secret.
+    pub fn view(&self, now: UnixSeconds) -> Value {
+        let mut view = key_view(&self.state, now);
+        if let Value::Object(members) = &mut view {
+            members.insert("key".to_owned(), Value::from(self.secret.as_str()));
+        }
+        view
+    }
 }
 
 /// A page of keys that is asked for.
@@ -191,7 +203,7 @@ impl ApiKeys {
             return Err(Problem::MemberInvalid("grace_seconds must be 0 to 2592000 (30 days)"));
         }
         let state = self.get(manager, id, now).await?;
-        manager.check_scope(&state.key.spec.scope)?;
+        let check = |state: &KeyState| manager.check_scope(&state.key.spec.scope);
         let secret = generate(&self.settings.prefix);
         let new = RolledSecret {
             hash: &token_hash(&secret),
@@ -200,7 +212,7 @@ impl ApiKeys {
         };
         let events = [manager.event(EventKind::KeyRolled, &state.key.owner, id)];
         let change = AuditedChange { now, events: &events };
-        let rolled = self.db.roll_key(id, &new, &change, &self.commands(now)).await?;
+        let rolled = self.db.roll_key(id, &new, &change, &self.commands(now), check).await?;
         let (state, delivery) = self.finish(rolled, &events).await?;
         Ok(IssuedKey { state, secret, delivery })
     }

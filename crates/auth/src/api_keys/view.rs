@@ -1,6 +1,5 @@
 //! Keys, as their managers see them.
 
-use super::service::IssuedKey;
 use crate::db::KeyState;
 use portcullis_core::UnixSeconds;
 use serde_json::{Value, json};
@@ -24,13 +23,4 @@ pub fn key_view(state: &KeyState, now: UnixSeconds) -> Value {
         "revoked_at": key.revoked_at,
         "previous_until": state.previous_until(now.0),
     })
-}
-
-/// Returns a new key or a new secret, with the secret.
-pub fn issued_view(issued: &IssuedKey, now: UnixSeconds) -> Value {
-    let mut view = key_view(&issued.state, now);
-    if let Value::Object(members) = &mut view {
-        members.insert("key".to_owned(), Value::from(issued.secret.as_str()));
-    }
-    view
 }

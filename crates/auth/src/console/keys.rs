@@ -3,7 +3,7 @@
 use super::action::Action;
 use super::lists::{Id, NoMembers, acted, page, parse_id, take_page};
 use super::state::{ConsoleState, SharedConsole};
-use crate::api_keys::{GRACE_SECONDS_DEFAULT, KeyList, Manager, SpecPatch, issued_view, key_view};
+use crate::api_keys::{GRACE_SECONDS_DEFAULT, KeyList, Manager, SpecPatch, key_view};
 use crate::clock::now;
 use crate::db::Owner;
 use crate::http::RollBody;
@@ -73,7 +73,7 @@ async fn create(
     let work = async move {
         let (now, manager) = (now(), Manager::console(&action.client));
         let issued = app.api_keys.create(&manager, Some(owner), patch, now).await?;
-        Ok((issued_view(&issued, now), issued.delivery))
+        Ok((issued.view(now), issued.delivery))
     };
     let (key, delivery) = state.app.run("console_key_created", work).await?;
     Ok(acted(key, delivery, StatusCode::CREATED))
@@ -109,7 +109,7 @@ async fn roll(
     let work = async move {
         let (now, manager) = (now(), Manager::console(&action.client));
         let issued = app.api_keys.roll(&manager, &id, grace_seconds, now).await?;
-        Ok((issued_view(&issued, now), issued.delivery))
+        Ok((issued.view(now), issued.delivery))
     };
     let (key, delivery) = state.app.run("console_key_rolled", work).await?;
     Ok(acted(key, delivery, StatusCode::OK))

@@ -5,7 +5,7 @@ use super::caller::Caller;
 use super::query::Query;
 use super::response::{no_store, revocation_response};
 use super::state::SharedState;
-use crate::api_keys::{GRACE_SECONDS_DEFAULT, KeyList, Manager, SpecPatch, issued_view, key_view};
+use crate::api_keys::{GRACE_SECONDS_DEFAULT, KeyList, Manager, SpecPatch, key_view};
 use crate::clock::now;
 use crate::db::Owner;
 use crate::outbox::Delivery;
@@ -47,7 +47,7 @@ pub async fn create(
     let work = async move {
         let now = now();
         let issued = app.api_keys.create(&manager, owner, patch, now).await?;
-        Ok((issued.delivery, issued_view(&issued, now)))
+        Ok((issued.delivery, issued.view(now)))
     };
     let (delivery, view) = state.run("key_created", work).await?;
     Ok(changed(delivery, StatusCode::CREATED, view))
@@ -141,7 +141,7 @@ pub async fn roll(
     let work = async move {
         let now = now();
         let issued = app.api_keys.roll(&manager, &id, grace_seconds, now).await?;
-        Ok((issued.delivery, issued_view(&issued, now)))
+        Ok((issued.delivery, issued.view(now)))
     };
     let (delivery, view) = state.run("key_rolled", work).await?;
     Ok(changed(delivery, StatusCode::OK, view))

@@ -2,7 +2,7 @@
 
 use crate::maintenance::Maintenance;
 use crate::problem::Problem;
-use crate::testing::{T, TestService, after, on_each_database};
+use crate::testing::{T, TestService, after, on_each_database, serve_store};
 use portcullis_core::{PeriodUsage, UsageBatch};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -61,6 +61,34 @@ async fn expired_rows_are_deleted_and_active_ones_stay() {
             }
             assert_eq!(maintenance.delete_expired(after(100_001)).await.unwrap(), 0);
             assert_eq!(service.audited("login").await, 3);
+        },
+    )
+    .await;
+}
+
+/// The publisher rests for 10 s if nothing wakes it.
+#[tokio::test]
+async fn what_cleanup_changes_in_the_store_is_sent_at_once() {
+    let answer = |body: String| async move {
+        let commands: Vec<Vec<String>> = serde_json::from_str(&body).unwrap();
+        format!("[{}]", vec![r#"{"result":"OK"}"#; commands.len()].join(","))
+    };
+    let url = serve_store(answer).await;
+    on_each_database(
+        |config| config.store.url = url.clone(),
+        async |service: TestService| {
+            service.add("alice").await;
+            service.login("alice", T).await;
+            let publisher = Arc::clone(&service.publisher);
+            let running = tokio::spawn(async move { publisher.run().await });
+            service.wait_for_empty_outbox().await;
+            // The publisher has found nothing, and rests.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            maintenance(&service).delete_expired(after(3000)).await.unwrap();
+            let sent =
+                tokio::time::timeout(Duration::from_secs(5), service.wait_for_empty_outbox());
+            assert!(sent.await.is_ok());
+            running.abort();
         },
     )
     .await;

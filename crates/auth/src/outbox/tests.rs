@@ -4,7 +4,7 @@ use crate::audit::{Actor, ClientInfo};
 use crate::db::{AuditedChange, Copied, EndedSession, RevocationKind, RevokedToken};
 use crate::directory::{By, Directory};
 use crate::outbox::StoreHealth;
-use crate::testing::{T, TestService, after, on_each_database};
+use crate::testing::{T, TestService, after, on_each_database, serve_store};
 use portcullis_core::UnixSeconds;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -499,13 +499,4 @@ async fn delivery_outlives_an_aborted_request() {
         },
     )
     .await;
-}
-
-/// Starts a store that responds to pipelines until the test ends, and returns its URL.
-async fn serve_store<T: 'static>(answer: impl axum::handler::Handler<T, ()>) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = axum::Router::new().route("/pipeline", axum::routing::post(answer));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    url
 }

@@ -22,7 +22,9 @@ impl Problem {
             Self::ClientInvalid => (status, "invalid_client"),
             Self::GrantTypeUnsupported => (status, "unsupported_grant_type"),
             Self::ScopeInvalid => (status, "invalid_scope"),
-            Self::BodyTooSlow | Self::RequestMalformed => (status, "invalid_request"),
+            Self::BodyTooLarge | Self::BodyTooSlow | Self::RequestMalformed => {
+                (status, "invalid_request")
+            }
             Self::DatabaseUnavailable | Self::Overloaded => (status, "temporarily_unavailable"),
             _ => (status, "server_error"),
         };
@@ -35,7 +37,7 @@ impl Problem {
         let mut response =
             (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response();
         if status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static("Basic realm=\"token\"");
+            let challenge = HeaderValue::from_static("Basic realm=\"oauth\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
@@ -62,7 +64,6 @@ impl Problem {
                 Self::AccessTokenInvalid | Self::ApiKeyNotAccepted => {
                     "Bearer error=\"invalid_token\""
                 }
-                Self::ClientInvalid => "Basic realm=\"introspection\"",
                 Self::SessionMissing => "Cookie realm=\"console\"",
                 _ => "Bearer",
             };

@@ -5,7 +5,7 @@ use super::service::Sessions;
 use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::clients::{Assertion, AuthMethod, OAuthClient, UsedAssertion, is_client_id};
 use crate::config::AccessTokenFormat;
-use crate::db::{ClientGrant, NewClientToken};
+use crate::db::{ClientGrant, ClientProof, NewClientToken};
 use crate::outbox::IssuedClientToken;
 use crate::problem::Problem;
 use crate::random::random_id;
@@ -56,16 +56,29 @@ impl Sessions {
         client: &ClientInfo,
         now: UnixSeconds,
     ) -> Result<ClientToken, Problem> {
-        let (own, assertion) = match credential {
+        let (own, proof) = match credential {
             ClientCredential::Secret { client_id, secret } => {
-                (self.client_by_secret(client_id, secret, client, now).await?, None)
+                let own = self.client_by_secret(client_id, secret, client, now).await?;
+                (own, ClientProof::Secret(token_hash(secret)))
             }
             ClientCredential::Assertion { client_id, assertion } => {
                 let named = client_id.as_deref();
                 let (own, used) = self.client_by_assertion(named, assertion, client, now).await?;
-                (own, Some(used))
+                (own, ClientProof::Assertion(used))
             }
         };
+        self.issue_to_proved(&own, &proof, scope, client, now).await
+    }
+
+    /// Issues an access token to a client that has proved itself.
+    pub(super) async fn issue_to_proved(
+        &self,
+        own: &OAuthClient,
+        proof: &ClientProof,
+        scope: Option<&str>,
+        client: &ClientInfo,
+        now: UnixSeconds,
+    ) -> Result<ClientToken, Problem> {
         let mut token = None;
         let issue = |own: &OAuthClient| {
             let scope = narrow_scope(&own.scope, scope)?;
@@ -73,7 +86,7 @@ impl Sessions {
             token = Some(response);
             Ok(row)
         };
-        let granted = self.db.issue_client_token(&own.id, assertion.as_ref(), now, issue);
+        let granted = self.db.issue_client_token(own, proof, now, issue);
         let granted = granted.instrument(database("issue_client_token")).await?;
         let denied = |reason| Denied { known: Some(&own.id), reason };
         match granted {
@@ -86,6 +99,7 @@ impl Sessions {
                 Err(self.deny(denied("assertion_replayed"), client, now).await?)
             }
             ClientGrant::Ended => Err(self.deny(denied("client_disabled"), client, now).await?),
+            ClientGrant::Changed => Err(self.deny(denied("client_changed"), client, now).await?),
         }
     }
 

@@ -100,7 +100,10 @@ pub fn plan(rows: &[KeyRow], settings: &SigningSettings, now: UnixSeconds) -> Ke
     let active_from = scheduled.max(now.0 + PUBLISH_SECONDS);
     match rows.iter().find(|row| row.generation > current.generation) {
         Some(next) if next.algorithm != settings.algorithm.name() => {
-            plan.delete.push(next.generation);
+            // Another process may be about to sign with one that is nearer.
+            if next.active_from > now.0 + SIGNS_SOON_SECONDS {
+                plan.delete.push(next.generation);
+            }
         }
         Some(next) if active_from < next.active_from => {
             plan.reschedule = Some(Rescheduling::new(next, active_from));
@@ -133,6 +136,9 @@ fn current(rows: &[KeyRow], now: UnixSeconds) -> Option<&KeyRow> {
 pub const PUBLISH_SECONDS: u64 = 900;
 /// The largest leeway that an edge may grant, plus a minute.
 const LEEWAY_SECONDS: u64 = 360;
+/// Within which time another process may sign with a key: above the pause between two readings of
+/// the keys, by clocks that differ.
+const SIGNS_SOON_SECONDS: u64 = 60;
 /// The end of the year 9999.
 const NEVER: u64 = 253_402_300_799;
 
@@ -191,6 +197,8 @@ mod tests {
         assert_eq!(created.create, activation(2, NEVER));
         let other = settings(KeyAlgorithm::Es256, 10_000);
         assert_eq!(plan(&two, &other, UnixSeconds(60)).delete, [2]);
+        assert_eq!(plan(&two, &other, UnixSeconds(9989)).delete, [2]);
+        assert_eq!(plan(&two, &other, UnixSeconds(9990)), none(), "may sign soon");
         assert_eq!(key_role(&two[0], &two, UnixSeconds(10_049)), KeyRole::Current);
         assert_eq!(key_role(&two[0], &two, UnixSeconds(10_050)), KeyRole::Previous);
         assert_eq!(key_role(&two[1], &two, UnixSeconds(10_049)), KeyRole::Next);

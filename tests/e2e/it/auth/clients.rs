@@ -204,6 +204,12 @@ async fn request_with_two_credentials_or_another_grant_is_refused() {
         ("grant_type=client_credentials&client_id=c", false, 401, "invalid_client"),
         ("grant_type=client_credentials&client_id=c&client_secret=s", true, 400, "invalid_request"),
         ("grant_type=client_credentials&client_secret=s", false, 400, "invalid_request"),
+        // An empty parameter counts as omitted (RFC 6749 section 3.2).
+        ("grant_type=client_credentials&client_secret=&client_id=c", true, 401, "invalid_client"),
+        ("grant_type=client_credentials&client_id=", false, 401, "invalid_client"),
+        ("grant_type=", false, 400, "invalid_request"),
+        ("scope=a", false, 400, "invalid_request"),
+        ("grant_type=refresh_token&refresh_token=", false, 400, "invalid_request"),
         ("grant_type=client_credentials&client_assertion=x", false, 400, "invalid_request"),
         ("grant_type=client_credentials&grant_type=refresh_token", true, 400, "invalid_request"),
         ("grant_type=password&username=a&password=b", false, 400, "unsupported_grant_type"),

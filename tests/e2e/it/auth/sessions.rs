@@ -216,7 +216,7 @@ async fn auth_service_documents_are_served() {
 #[tokio::test]
 async fn tokens_are_revoked_as_rfc_7009_requires() {
     let revoke = async |token: &str| {
-        let form = format!("token={token}&token_type_hint=access_token");
+        let form = format!("token={token}&token_type_hint=access_token&client_id=");
         let request = client().post(SHARED.edge("/oauth/revoke")).body(form);
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         request.send().await.unwrap().status().as_u16()
@@ -233,8 +233,14 @@ async fn tokens_are_revoked_as_rfc_7009_requires() {
     assert_refused(SHARED.refresh(&next.refresh).await, 401, "session_ended").await;
     assert_eq!(revoke("never-issued").await, 200);
     assert_eq!(revoke(&next.refresh).await, 200);
+    assert_eq!(revoke("").await, 400);
     let nothing = client().post(SHARED.edge("/oauth/revoke")).send().await.unwrap();
     assert_eq!(nothing.json::<Value>().await.unwrap()["error"], "invalid_request");
+    let large = client().post(SHARED.edge("/oauth/token")).body("x".repeat(20_000));
+    let large = large.header("content-type", "application/x-www-form-urlencoded");
+    let large = large.send().await.unwrap();
+    assert_eq!(large.status(), 413);
+    assert_eq!(large.json::<Value>().await.unwrap()["error"], "invalid_request");
 }
 
 #[tokio::test]

@@ -156,11 +156,28 @@ async fn http_semantics_are_the_same_with_and_without_the_edge() {
                 "{method} {path} HTTP/1.1\r\nhost: a.example\r\n{fields}{credential}connection: close\r\n\r\n{body}"
             );
             let without = exchange(&upstream.url(""), &request);
+            let direct = upstream.take().concat();
             let with = exchange(&stack.edge(""), &request);
             assert_eq!(with, without, "{method} {path} {fields}");
+            let seen = upstream.take().concat();
+            for (name, value) in fields.lines().filter_map(|line| line.split_once(": ")) {
+                // These are for the next hop alone.
+                if !matches!(name, "expect" | "te") {
+                    assert_eq!(field(&seen, name).as_deref(), Some(value), "{seen}");
+                }
+            }
+            let body_of = |text: &str| text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+            assert_eq!(body_of(&seen), body_of(&direct), "{seen}");
         }
     }
     stop(stack).await;
+}
+
+/// Returns the value of a field of a raw request.
+fn field(request: &str, name: &str) -> Option<String> {
+    let mut fields = request.lines().filter_map(|line| line.split_once(':'));
+    let found = fields.find(|(field, _)| field.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value.trim().to_owned())
 }
 
 /// Sends raw bytes. Returns the client's view of the response: the status, the end-to-end fields

@@ -432,6 +432,7 @@ async fn introspection_endpoint_requires_client_authentication() {
     for secret in [None, Some(""), Some("wrong"), Some(SHARED.fact("store_token"))] {
         let (status, body) = introspect(secret, &session.access).await;
         assert_eq!((status, &body["code"]), (401, &json!("client_invalid")), "{secret:?}");
+        assert_eq!(body["error"], "invalid_client");
     }
     let secret = SHARED.fact("introspection_secret");
     let (status, body) = introspect(Some(secret), &session.access).await;

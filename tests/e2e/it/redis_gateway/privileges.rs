@@ -87,10 +87,15 @@ async fn edge_token_weakens_no_revocation_by_any_command() {
     for name in &names {
         let mut commands = forms(name);
         if name.starts_with("EVALSHA") {
-            commands.push([name.as_str(), &limit, "1", MARKER, "1"].map(str::to_owned).to_vec());
+            for sha1 in [&limit, portcullis_core::LOCKING_LIMIT_SCRIPT_SHA1] {
+                let arguments = [name, sha1, "1", MARKER, "gcra", "1", "1000", "1", "1"];
+                commands.push(arguments.map(str::to_owned).to_vec());
+            }
         }
         if name.starts_with("EVAL") && !name.starts_with("EVALSHA") {
-            for script in [portcullis_core::LIMIT_SCRIPT, "return redis.call('DEL', KEYS[1])"] {
+            let locking = [portcullis_core::KEY_LOCKING, portcullis_core::LIMIT_SCRIPT].concat();
+            let own = portcullis_core::LIMIT_SCRIPT;
+            for script in [own, &locking, "return redis.call('DEL', KEYS[1])"] {
                 let arguments = [name, script, "1", MARKER, "b", "1", "1", "1000", "1"];
                 commands.push(arguments.map(str::to_owned).to_vec());
             }

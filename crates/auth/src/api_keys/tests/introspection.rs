@@ -10,6 +10,7 @@ use crate::testing::{T, TestService, after, on_each_database};
 use crate::token::OpaqueToken;
 use portcullis_core::api_key::compose;
 use serde_json::{Value, json};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _};
 use std::time::Duration;
 
 #[tokio::test]
@@ -107,6 +108,39 @@ async fn missed_record_is_written_again_and_use_is_recorded_once_a_minute() {
             service.db.record_key_use(&many).await.unwrap();
             assert_eq!(used().await, Some(T.0 + 1000));
             store.flush();
+        },
+    )
+    .await;
+}
+
+/// On Postgres, another transaction changes the key. SQLite has one writer.
+#[tokio::test]
+async fn use_of_a_key_that_is_being_changed_is_not_waited_for() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            if !service.url.starts_with("postgres") {
+                return;
+            }
+            let alice = service.add("alice").await;
+            let ids =
+                [service.key(&alice, json!({}), T).await, service.key(&alice, json!({}), T).await];
+            let [first, second] = ids.map(|issued| issued.state.key.id);
+            let mut change = AnyConnection::connect(&service.url).await.unwrap();
+            for statement in
+                ["BEGIN".to_owned(), format!("UPDATE api_keys SET name = 'x' WHERE id = '{first}'")]
+            {
+                sqlx::query(AssertSqlSafe(statement)).execute(&mut change).await.unwrap();
+            }
+            let uses = [(first.as_str(), T.0), (second.as_str(), T.0)];
+            let recorded = service.db.record_key_use(&uses);
+            tokio::time::timeout(Duration::from_secs(5), recorded).await.unwrap().unwrap();
+            sqlx::query("COMMIT").execute(&mut change).await.unwrap();
+            let own = user(&alice, SCOPE);
+            let used = async |id| service.api_keys.get(&own, id, T).await.unwrap().key.last_used_at;
+            assert_eq!((used(&first).await, used(&second).await), (None, Some(T.0)));
+            service.db.record_key_use(&uses).await.unwrap();
+            assert_eq!(used(&first).await, Some(T.0));
         },
     )
     .await;

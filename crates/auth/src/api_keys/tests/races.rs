@@ -30,7 +30,7 @@ impl TestService {
         self.publisher.settle_keys(states, now()).await.unwrap()
     }
 
-    async fn wait_for_empty_outbox(&self) {
+    pub(crate) async fn wait_for_empty_outbox(&self) {
         while !self.outbox().await.is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -73,13 +73,14 @@ impl Db {
 
     /// Replaces the secret of a live key. The replaced one ends after the grace period. Those
     /// before it end when their own grace does, so that a repeated roll does not end the secret in
-    /// use. Without a grace, all of them end now.
+    /// use. Without a grace, all of them end now. `check` returns why it is refused.
     pub async fn roll_key(
         &self,
         id: &str,
         new: &RolledSecret<'_>,
         change: &AuditedChange<'_>,
         commands: KeyCommands<'_>,
+        check: impl FnOnce(&KeyState) -> Result<(), Problem>,
     ) -> Result<KeyChange, sqlx::Error> {
         let now = to_i64(change.now.0);
         let mut tx = self.begin().await?;
@@ -87,6 +88,9 @@ impl Db {
             Ok(state) => state,
             Err(problem) => return Ok(KeyChange::Refused(problem)),
         };
+        if let Err(problem) = check(&state) {
+            return Ok(KeyChange::Refused(problem));
+        }
         if state.secrets.len() >= SECRETS_MAX {
             return Ok(KeyChange::Refused(Problem::ApiKeyRolledTooOften));
         }

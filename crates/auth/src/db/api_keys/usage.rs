@@ -1,12 +1,11 @@
 //! When API keys were last used.
 
 use crate::db::pool::{Db, Purpose, to_i64};
-use sqlx::AssertSqlSafe;
 use std::collections::BTreeMap;
 
 impl Db {
     /// Records when keys were used, given their ids. A key's row changes at most once a minute, so
-    /// that frequent use costs no writes. Ignores unknown ids.
+    /// that frequent use costs no writes. Ignores unknown ids, and keys that are being changed.
     pub async fn record_key_use(&self, uses: &[(&str, u64)]) -> Result<(), sqlx::Error> {
         let mut latest: BTreeMap<&str, u64> = BTreeMap::new();
         for (id, at) in uses {
@@ -20,14 +19,18 @@ impl Db {
                 format!("(CAST(${id} AS TEXT), CAST(${at} AS BIGINT))")
             });
             let values = values.collect::<Vec<_>>().join(", ");
-            let statement = format!(
+            // A key that is being changed is skipped: waiting for it could be a deadlock with a
+            // change of all keys of an owner. Its next use is recorded.
+            let statement = self.skipping_locked(&format!(
                 "WITH used (id, at) AS (VALUES {values})
                  UPDATE api_keys SET last_used_at = used.at FROM used
-                 WHERE api_keys.id = used.id AND
-                 (api_keys.last_used_at IS NULL OR used.at >= api_keys.last_used_at + {EACH_SECONDS})"
-            );
+                 WHERE api_keys.id = used.id AND api_keys.id IN
+                 (SELECT k.id FROM api_keys AS k, used AS u WHERE k.id = u.id AND
+                 (k.last_used_at IS NULL OR u.at >= k.last_used_at + {EACH_SECONDS})
+                 /* skip locked */)"
+            ));
             self.count(Purpose::Maintenance);
-            let mut query = sqlx::query(AssertSqlSafe(statement));
+            let mut query = sqlx::query(statement);
             for (id, at) in batch {
                 query = query.bind((*id).to_owned()).bind(to_i64(*at));
             }

@@ -31,6 +31,15 @@ pub enum ClientGrant {
     Refused(Problem),
     /// The client was disabled or deleted meanwhile.
     Ended,
+    /// Its tokens were revoked meanwhile, or what it proved itself by was replaced.
+    Changed,
+}
+
+/// What a client has proved itself by.
+pub enum ClientProof {
+    /// The hash of a secret.
+    Secret(String),
+    Assertion(UsedAssertion),
 }
 
 /// An access token of a client, as stored in the database.
@@ -44,13 +53,13 @@ pub struct StoredClientToken {
 }
 
 impl Db {
-    /// Adds the token that `issue` makes for a client, and uses up the assertion that it was
-    /// requested with. Of two concurrent requests with one assertion, the insertion decides which
+    /// Adds the token that `issue` makes for a client, as it was when it proved itself, and uses up
+    /// its assertion. Of two concurrent requests with one assertion, the insertion decides which
     /// one uses it.
     pub async fn issue_client_token(
         &self,
-        client_id: &str,
-        assertion: Option<&UsedAssertion>,
+        proved: &OAuthClient,
+        proof: &ClientProof,
         now: UnixSeconds,
         issue: impl FnOnce(&OAuthClient) -> Result<NewClientToken, Problem>,
     ) -> Result<ClientGrant, sqlx::Error> {
@@ -61,15 +70,26 @@ impl Db {
             "SELECT * FROM clients WHERE id = $1 AND disabled_at IS NULL AND deleted_at IS NULL
              /* for share */",
         );
+        let client_id = proved.id.as_str();
         let row = sqlx::query(select).bind(client_id).fetch_optional(&mut *tx).await?;
         let Some(client) = row.as_ref().map(read_client).transpose()? else {
             return Ok(ClientGrant::Ended);
         };
+        // A token issued now would outlive a revocation of those before.
+        let state = |client: &OAuthClient| (client.tokens_revoked_at, client.jwks.clone());
+        if state(&client) != state(proved) {
+            return Ok(ClientGrant::Changed);
+        }
+        if let ClientProof::Secret(hash) = proof
+            && !self.is_client_secret(&mut tx, client_id, hash, now).await?
+        {
+            return Ok(ClientGrant::Changed);
+        }
         let token = match issue(&client) {
             Ok(token) => token,
             Err(problem) => return Ok(ClientGrant::Refused(problem)),
         };
-        if let Some(assertion) = assertion {
+        if let ClientProof::Assertion(assertion) = proof {
             self.count(Purpose::Request);
             let inserted = sqlx::query(
                 "INSERT INTO used_assertions (hash, expires_at) VALUES ($1, $2)
@@ -100,6 +120,27 @@ impl Db {
         let row = self.enqueue(&mut tx, client_id, token.commands, now).await?;
         tx.commit().await?;
         Ok(ClientGrant::Issued(row))
+    }
+
+    /// Returns whether a secret works. The lock of the client's row keeps it so.
+    async fn is_client_secret(
+        &self,
+        tx: &mut Tx,
+        client_id: &str,
+        hash: &str,
+        now: UnixSeconds,
+    ) -> Result<bool, sqlx::Error> {
+        self.count(Purpose::Request);
+        let row = sqlx::query(
+            "SELECT 1 FROM client_secrets WHERE client_id = $1 AND hash = $2
+             AND (expires_at IS NULL OR expires_at > $3)",
+        )
+        .bind(client_id)
+        .bind(hash)
+        .bind(to_i64(now.0))
+        .fetch_optional(&mut **tx)
+        .await?;
+        Ok(row.is_some())
     }
 
     /// Returns the access token of a client with a hash, even if it is expired or revoked.

@@ -1,9 +1,9 @@
 //! Clients that get tokens for themselves.
 
 use crate::audit::{Actor, ClientInfo};
-use crate::clients::ClientEdit;
+use crate::clients::{ClientEdit, OAuthClient, UsedAssertion};
 use crate::config::AccessTokenFormat;
-use crate::db::ListPlace;
+use crate::db::{ClientProof, ListPlace};
 use crate::directory::clients::NewClient;
 use crate::directory::{By, Directory};
 use crate::outbox::Delivery;
@@ -11,7 +11,7 @@ use crate::problem::Problem;
 use crate::sessions::{ClientCredential, ClientToken};
 use crate::signing_keys::{KeyAlgorithm, generate_pkcs8, public_jwk};
 use crate::testing::{T, TestService, after, on_each_database};
-use crate::token::OpaqueToken;
+use crate::token::{OpaqueToken, token_hash};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -351,6 +351,45 @@ async fn assertion_works_once_also_for_twenty_requests_at_once() {
             let wide = service.sessions.client_credentials(&other, Some("x"), &NOBODY, T).await;
             assert_eq!(wide.err(), Some(Problem::ScopeInvalid));
             assert!(grant(&other, T).await.is_ok());
+        },
+    )
+    .await;
+}
+
+/// A request that has proved itself before its secret, its key or its tokens were withdrawn gets no
+/// token afterwards: that one would outlive the revocation.
+#[tokio::test]
+async fn client_that_was_changed_since_its_proof_gets_no_token() {
+    on_each_database(
+        |_| (),
+        async |service: TestService| {
+            let (id, secret) = add(&service, &json!({ "name": "batch" })).await;
+            let proof = ClientProof::Secret(token_hash(&secret));
+            let issue = async |own: &OAuthClient, proof: &ClientProof| {
+                service.sessions.issue_to_proved(own, proof, None, &NOBODY, after(1)).await
+            };
+            let own = directory(&service, T).client(&id).await.unwrap();
+            assert!(issue(&own, &proof).await.is_ok());
+            directory(&service, T).roll_client_secret(&id, 5).await.unwrap();
+            assert!(issue(&own, &proof).await.is_ok(), "within the grace");
+            directory(&service, T).roll_client_secret(&id, 0).await.unwrap();
+            assert_eq!(issue(&own, &proof).await.err(), Some(Problem::ClientInvalid));
+
+            let signer = Signer::add(&service).await;
+            let own = directory(&service, T).client(&signer.id).await.unwrap();
+            let used = |jti: &str| {
+                let (hash, expires_at) = (jti.to_owned(), T.0 + 60);
+                ClientProof::Assertion(UsedAssertion { hash, expires_at })
+            };
+            assert!(issue(&own, &used("a")).await.is_ok());
+            change(&service, &signer.id, json!({ "now": true }), T).await;
+            assert_eq!(issue(&own, &used("b")).await.err(), Some(Problem::ClientInvalid));
+            let own = directory(&service, T).client(&signer.id).await.unwrap();
+            assert!(issue(&own, &used("b")).await.is_ok(), "the assertion was not used up");
+            let pkcs8 = generate_pkcs8(KeyAlgorithm::EdDsa).unwrap();
+            let other = public_jwk(KeyAlgorithm::EdDsa, &pkcs8).unwrap();
+            change(&service, &signer.id, json!({ "jwks": { "keys": [other] } }), T).await;
+            assert_eq!(issue(&own, &used("c")).await.err(), Some(Problem::ClientInvalid));
         },
     )
     .await;
