@@ -32,6 +32,8 @@ pub struct RequestContext {
     pub store_failure: Cell<Option<Outage>>,
     /// Whether the platform refused a call to the store because the request made too many calls.
     pub calls_used_up: Cell<bool>,
+    /// How often the clock had gone back when the token was looked at.
+    pub clock_steps: Cell<u32>,
     /// Whether the token's provider confirmed it during this request.
     pub introspected_now: Cell<bool>,
     /// The circuit breaker that rejected the last call, and how long it stays open.
@@ -78,6 +80,7 @@ impl RequestContext {
             cors: Cell::default(),
             store_failure: Cell::default(),
             calls_used_up: Cell::default(),
+            clock_steps: Cell::default(),
             introspected_now: Cell::default(),
             circuit_open: Cell::default(),
             trace: Trace::default(),

@@ -65,6 +65,16 @@ impl Isolate {
         }
     }
 
+    /// Records the time. If the clock went back, forgets what would seem younger than it is or last
+    /// for longer than it should. Returns how often that has happened.
+    pub fn observe_clock(&self, now_ms: u64) -> u32 {
+        if self.tokens.observe(now_ms) {
+            self.breakers.reset();
+            self.limits.forget_over();
+        }
+        self.tokens.clock_steps()
+    }
+
     /// Creates the isolate that goes on with another configuration, after a secret has changed.
     /// What was counted is exported with what follows, and blocked networks stay blocked.
     pub fn followed_by(&self, config: Config) -> Self {

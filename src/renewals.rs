@@ -43,6 +43,7 @@ pub fn send(context: &RequestContext) {
 pub async fn ask(batch: Batch, context: &RequestContext) {
     let asked_ms = clock::now_ms();
     context.isolate.limits.leases.borrow_mut().observe(asked_ms);
+    context.clock_steps.set(context.isolate.observe_clock(asked_ms));
     match batch {
         Batch::Leases(limit_checks) => {
             let commands: Vec<Command> = limit_checks.iter().map(LimitCheck::command).collect();
@@ -101,7 +102,8 @@ fn keep_clearances(
         match renewal {
             // As in a request, the bound counts from before the question.
             Renewal::Cleared => {
-                tokens.set_cleared(hash, *requirement, asked_ms + bound_ms(context));
+                let (until_ms, steps) = (asked_ms + bound_ms(context), context.clock_steps.get());
+                tokens.set_cleared(hash, *requirement, until_ms, steps);
             }
             Renewal::Revoked(marker) => tokens.set_revoked(hash, marker, asked_ms),
             Renewal::Ended => tokens.end_clearance(hash),

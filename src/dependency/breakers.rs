@@ -49,6 +49,14 @@ impl Breakers {
         result
     }
 
+    /// Closes all breakers.
+    pub fn reset(&self) {
+        self.breakers
+            .borrow_mut()
+            .iter_mut()
+            .for_each(|(_, breaker)| *breaker = Breaker::default());
+    }
+
     /// Adds the breaker of a dependency. Returns `false` if it exists already.
     pub fn add(&self, dependency: Dependency) -> bool {
         let mut breakers = self.breakers.borrow_mut();

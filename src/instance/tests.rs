@@ -2,12 +2,16 @@
 
 use crate::config::{Config, StoredSecrets};
 use crate::context::{Purpose, RequestContext};
+use crate::dependency::breakers::Dependency;
 use crate::instance::Instance;
+use crate::limits::counters::Over;
 use crate::platform::clock;
 use crate::platform::protocol::End;
 use crate::renewals::queue::Batch;
 use crate::{pipeline, renewals};
-use portcullis_core::{Policy, RenewedToken, TokenHash, TokenRequirement};
+use portcullis_core::{
+    BucketKey, CallPermit, Outage, Policy, RenewedToken, TokenHash, TokenRequirement,
+};
 use serde_json::{Value, json};
 use std::rc::Rc;
 
@@ -312,6 +316,29 @@ fn clock_that_goes_back_empties_the_cache_of_tokens() {
     tokens.observe(now_ms);
     tokens.observe(now_ms - 40);
     assert!(is_cached(), "a clock may be corrected by a few milliseconds");
-    tokens.observe(now_ms - 1000);
+    // A request that began before is answered after it.
+    let token = tokens.get(TokenHash::of("opaque")).unwrap().verification;
+    let hash = token.token.hash();
+    let isolate = instance.isolate();
+    let key = BucketKey { key: [7; 32], quota: 5, cost: 1 };
+    let over = Over { ask_ms: now_ms + 9000, retry_ms: now_ms + 9000, quota: 5 };
+    isolate.limits.set_over(key, over);
+    isolate.breakers.with(Dependency::Store, |breaker| {
+        let breaker_policy = isolate.config.policy.unwrap().breaker;
+        breaker.failed(CallPermit::Ordinary, Outage::StoreTimeout, breaker_policy, now_ms, 0)
+    });
+    assert!(isolate.breakers.is_open(Dependency::Store, now_ms));
+    let before = tokens.clock_steps();
+    let after = isolate.observe_clock(now_ms - 1000);
+    assert!(!is_cached() && after != before);
+    assert!(isolate.limits.over(key, now_ms - 1000).is_none());
+    assert!(!isolate.breakers.is_open(Dependency::Store, now_ms - 1000));
+    tokens.insert(hash, token.clone(), before);
     assert!(!is_cached());
+    tokens.insert(hash, token, after);
+    let requirement = TokenRequirement::NotRevoked;
+    for (steps, cleared) in [(before, None), (after, Some(requirement))] {
+        tokens.set_cleared(hash, requirement, now_ms + 9000, steps);
+        assert_eq!(tokens.get(hash).unwrap().cleared(now_ms), cleared);
+    }
 }

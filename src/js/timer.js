@@ -28,8 +28,11 @@ class Grace {
 /** The timer of a task. One serves all of its steps that are in time. */
 export class StepTimer {
   onTimeout = ignore;
+  stepMs = 0;
   dueMs = 0;
   timerMs = Infinity;
+  /** Whether the step has begun anew, because the clock was set. */
+  isAnew = false;
   /** @type {Grace | undefined} */
   grace = undefined;
 
@@ -47,7 +50,9 @@ export class StepTimer {
         late = true;
         resolve(failed(TIMEOUT));
       };
+      this.stepMs = ms;
       this.dueMs = Date.now() + ms;
+      this.isAnew = false;
       this.grace = undefined;
       if (this.dueMs < this.timerMs) this.arm(ms);
       work(() => late).then((result) => {
@@ -67,19 +72,25 @@ export class StepTimer {
   }
 
   arm(/** @type {number} */ ms) {
-    this.timerMs = Date.now() + ms;
-    setTimeout(() => this.ring(), ms);
+    const ringMs = Date.now() + ms;
+    this.timerMs = ringMs;
+    setTimeout(() => this.ring(ringMs), ms);
   }
 
-  /** Ends the step if it is late. */
-  ring() {
+  /** Ends the step if it is late. The timer should ring at `ringMs`, unless the clock was set. */
+  ring(/** @type {number} */ ringMs) {
     this.timerMs = Infinity;
     if (this.dueMs === Infinity) return; // It was stopped.
-    const leftMs = this.dueMs - Date.now();
+    const now = Date.now();
+    if (Math.abs(now - ringMs) > CLOCK_MS && !this.isAnew) {
+      this.isAnew = true;
+      this.dueMs = now + this.stepMs;
+    }
+    const leftMs = this.dueMs - now;
     if (leftMs > 0) {
       this.arm(leftMs);
     } else if ((this.grace ??= new Grace()).extend()) {
-      this.dueMs = Date.now() + GRACE_MS;
+      this.dueMs = now + GRACE_MS;
       this.arm(GRACE_MS);
     } else {
       this.onTimeout();
@@ -112,6 +123,8 @@ export function startDeadline(ms, onLate) {
 
 function ignore() {}
 
+/** A timer that is further from its time rings after the clock was set, or after a long pause. */
+const CLOCK_MS = 1000;
 /** Long enough to read the responses that lie ready, if they are few. */
 const GRACE_MS = 20;
 /** The longest time that a deadline waits while others are being read. */

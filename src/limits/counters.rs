@@ -56,6 +56,11 @@ impl LimitCounters {
         self.over.borrow_mut().insert(bucket_key, over, 0);
     }
 
+    /// Forgets which keys are over their quotas, so that the store is asked again.
+    pub fn forget_over(&self) {
+        self.over.replace(GenerationalCache::new(KEYS_PER_GENERATION, usize::MAX));
+    }
+
     /// Counts a request towards a limit.
     pub fn count(
         &self,

@@ -83,7 +83,9 @@ pub fn retry_after_seconds(
     circuit_open: Option<CircuitOpen<Outage>>,
 ) -> Option<u64> {
     match refusal {
-        Refusal::Denied(Denial::CreditsExhausted { wait_ms: 0 }) => None,
+        Refusal::Denied(
+            Denial::CreditsExhausted { wait_ms: 0 } | Denial::RateLimited { wait_ms: 0 },
+        ) => None,
         Refusal::Denied(
             Denial::CreditsExhausted { wait_ms }
             | Denial::RateLimited { wait_ms }
@@ -99,5 +101,21 @@ pub fn retry_after_seconds(
             let open = circuit_open.filter(|open| open.cause == outage);
             Some(open.map_or(1, |open| open.wait_ms.div_ceil(1000).max(1)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_is_announced_where_it_helps() {
+        let of = |denial: Denial| retry_after_seconds(Refusal::Denied(denial), 0, None);
+        assert_eq!(of(Denial::RateLimited { wait_ms: 1 }), Some(1));
+        assert_eq!(of(Denial::RateLimited { wait_ms: 2500 }), Some(3));
+        // A request that costs more than the whole quota of its period.
+        assert_eq!(of(Denial::RateLimited { wait_ms: 0 }), None);
+        assert_eq!(of(Denial::CreditsExhausted { wait_ms: 0 }), None);
+        assert_eq!(of(Denial::TokenMissing), None);
     }
 }

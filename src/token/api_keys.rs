@@ -88,7 +88,8 @@ pub fn adopt_change<'p>(
         return Ok(None);
     };
     let token = changed?;
-    context.isolate.tokens.insert(token.hash(), verification(Rc::clone(&token)));
+    let steps = context.clock_steps.get();
+    context.isolate.tokens.insert(token.hash(), verification(Rc::clone(&token)), steps);
     Ok(Some(check.authenticate(token, None, context.now)?))
 }
 

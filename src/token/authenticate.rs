@@ -24,15 +24,16 @@ pub async fn authenticate<'p>(
     check: &Check<'_, 'p>,
     context: &RequestContext,
 ) -> Result<AuthenticatedRequest<'p>, Refusal> {
+    context.clock_steps.set(context.isolate.observe_clock(clock::now_ms()));
     let Some(hash) = check.token_hash() else {
         return Ok(check.without_token()?);
     };
-    context.isolate.tokens.observe(clock::now_ms());
     let cached = context.isolate.tokens.get(hash);
     if let Some(cached) = &cached {
         observe(&cached.verification, context);
         reject_if_revoked(cached, check, context).await?;
     }
+    let is_known = cached.is_some();
     let is_known_key = cached.as_ref().is_some_and(|cached| cached.verification.token.is_api_key());
     if let Some(cached) = cached
         && is_still_valid(&cached.verification, context).await?
@@ -51,7 +52,7 @@ pub async fn authenticate<'p>(
             outcome => return Ok(outcome?),
         }
     }
-    if !is_known_key {
+    if !is_known {
         limits::check_failure_limit(check, context)?;
     }
     let work = verify(check, hash, is_known_key, context);
@@ -63,7 +64,7 @@ pub async fn authenticate<'p>(
     })?;
     observe(&verification, context);
     let token = Rc::clone(&verification.token);
-    context.isolate.tokens.insert(hash, verification);
+    context.isolate.tokens.insert(hash, verification, context.clock_steps.get());
     let is_new_key = token.is_api_key() && !is_known_key;
     let authenticated = check.authenticate(token, None, context.now)?;
     if is_new_key {
@@ -185,7 +186,8 @@ pub fn remember(
         Ok(permit) if context.policy.revocation_delay_seconds_max > 0 => {
             if let Some((hash, requirement)) = permit.cleared() {
                 let bound_ms = u64::from(context.policy.revocation_delay_seconds_max) * 1000;
-                tokens.set_cleared(hash, requirement, context.now_ms + bound_ms);
+                let (until_ms, steps) = (context.now_ms + bound_ms, context.clock_steps.get());
+                tokens.set_cleared(hash, requirement, until_ms, steps);
             }
         }
         Err(Refusal::Denied(Denial::Blocked | Denial::TokenRevoked)) => {

@@ -91,11 +91,17 @@ pub struct TokenCache {
     tokens: RefCell<GenerationalCache<TokenHash, CachedToken>>,
     /// The latest time that was seen, in Unix ms.
     latest_ms: Cell<u64>,
+    /// How often the clock went back. What was asked before is not cached after it.
+    clock_steps: Cell<u32>,
 }
 
 impl Default for TokenCache {
     fn default() -> Self {
-        Self { tokens: RefCell::new(empty()), latest_ms: Cell::new(0) }
+        Self {
+            tokens: RefCell::new(empty()),
+            latest_ms: Cell::default(),
+            clock_steps: Cell::default(),
+        }
     }
 }
 
@@ -105,11 +111,19 @@ fn empty() -> GenerationalCache<TokenHash, CachedToken> {
 
 impl TokenCache {
     /// Records the time. If the clock went back, all tokens are removed, because what the store or
-    /// a provider said about them would seem younger than it is.
-    pub fn observe(&self, now_ms: u64) {
-        if now_ms + CLOCK_MS < self.latest_ms.replace(now_ms) {
+    /// a provider said about them would seem younger than it is. Returns whether it did.
+    pub fn observe(&self, now_ms: u64) -> bool {
+        let went_back = now_ms + CLOCK_MS < self.latest_ms.replace(now_ms);
+        if went_back {
             self.tokens.replace(empty());
+            self.clock_steps.set(self.clock_steps().wrapping_add(1));
         }
+        went_back
+    }
+
+    /// Returns how often the clock went back.
+    pub fn clock_steps(&self) -> u32 {
+        self.clock_steps.get()
     }
 
     /// Returns the cached token.
@@ -117,24 +131,37 @@ impl TokenCache {
         self.tokens.borrow_mut().get(hash, CachedToken::bytes)
     }
 
-    /// Caches a verified token.
-    pub fn insert(&self, hash: TokenHash, verification: Verification) {
-        // Another request may have found it revoked while this one verified it.
-        let revocation = self.get(hash).and_then(|own| own.revocation);
+    /// Caches a token whose verification began when the clock had gone back `steps` times.
+    pub fn insert(&self, hash: TokenHash, verification: Verification, steps: u32) {
+        if steps != self.clock_steps() {
+            return;
+        }
+        let old = self.get(hash);
         let token = CachedToken {
             verification,
             cleared: None,
-            revocation,
+            // Another request may have found it revoked while this one verified it.
+            revocation: old.as_ref().and_then(|own| own.revocation),
             renewing_until_ms: 0,
-            seen_at_ms: 0,
+            seen_at_ms: old.map_or(0, |own| own.seen_at_ms),
         };
         let bytes = token.bytes();
         self.tokens.borrow_mut().insert(hash, token, bytes);
     }
 
-    /// Records that the store has confirmed a token, which holds until `until_ms` (Unix ms). Does
-    /// nothing for a token that is not cached.
-    pub fn set_cleared(&self, hash: TokenHash, requirement: TokenRequirement, until_ms: u64) {
+    /// Records that the store has confirmed a token, which holds until `until_ms` (Unix ms). It was
+    /// asked when the clock had gone back `steps` times. Does nothing for a token that is not
+    /// cached.
+    pub fn set_cleared(
+        &self,
+        hash: TokenHash,
+        requirement: TokenRequirement,
+        until_ms: u64,
+        steps: u32,
+    ) {
+        if steps != self.clock_steps() {
+            return;
+        }
         self.tokens.borrow_mut().update(hash, |token| {
             // The store was asked before the revocation.
             if token.revocation.is_none() {

@@ -108,7 +108,8 @@ impl IntrospectionLimits {
         now: UnixSeconds,
     ) -> bool {
         let mut sent = self.sent.borrow_mut();
-        if now > sent.second {
+        // A second in the future is one of before the clock went back.
+        if now > sent.second || now.plus(REQUEST_SECONDS_MAX) < sent.second {
             *sent = SentInSecond { second: now, ..SentInSecond::default() };
         }
         let sent = &mut *sent;
@@ -170,6 +171,8 @@ fn key_holder(client: &str) -> CacheKey {
 
 const REJECTED_PER_GENERATION: usize = 4096;
 const CLIENTS_PER_GENERATION: usize = 1024;
+/// Above the age of a request that introspects.
+const REQUEST_SECONDS_MAX: u64 = 60;
 const PAUSE_MS_MIN: u64 = 1000;
 const PAUSE_MS_MAX: u64 = 16_000;
 /// The divisor of a rate that one client gets for unknown opaque tokens, or one genuine token gets

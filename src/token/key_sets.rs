@@ -58,8 +58,8 @@ pub enum Age {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Search {
     Allowed,
-    /// The issuer does not have the `kid`: it was searched for within the cool-down, or the keys
-    /// are configured.
+    /// The issuer has no usable key of the `kid`: it was searched for within the cool-down, or the
+    /// keys are configured.
     Vain,
     /// Too many other `kid`s were searched for within the cool-down.
     Exhausted,
@@ -108,7 +108,8 @@ impl KeySet {
         let Some(fetched_at_ms) = self.fetched_at_ms else {
             return Age::Fresh;
         };
-        let age_ms = now_ms.saturating_sub(fetched_at_ms);
+        // The clock may have gone back.
+        let age_ms = now_ms.abs_diff(fetched_at_ms);
         let fresh_ms = u64::from(policy.key_sets.fresh_seconds) * 1000;
         match age_ms {
             _ if age_ms < fresh_ms / 5 * 4 => Age::Fresh,
@@ -120,8 +121,22 @@ impl KeySet {
 }
 
 impl FetchedKeys {
-    fn has(&self, kid: &str) -> bool {
-        self.jwks.keys().iter().any(|key| key.kid.as_deref() == Some(kid))
+    /// Returns whether every token that names a `kid` can be verified or refused: the set has the
+    /// `kid`, the platform can use its keys, and each has an algorithm of its own.
+    fn resolves(&self, kid: &str) -> bool {
+        let mut named = self
+            .jwks
+            .keys()
+            .iter()
+            .zip(&self.keys)
+            .filter(|(key, _)| key.kid.as_deref() == Some(kid));
+        let mut algorithms = Vec::new();
+        let is_resolved = named.all(|(key, imported)| {
+            let is_other = !algorithms.contains(&key.algorithm);
+            algorithms.push(key.algorithm);
+            is_other && imported.is_some()
+        });
+        is_resolved && !algorithms.is_empty()
     }
 }
 
@@ -148,14 +163,14 @@ impl KeySets {
         let allowed = self.with_slot(issuer, |slot| {
             let busy = slot
                 .fetching_since_ms
-                .is_some_and(|since_ms| now_ms < since_ms + fetch_ms_max(policy));
+                .is_some_and(|since_ms| now_ms.abs_diff(since_ms) < fetch_ms_max(policy));
             let usable = slot
                 .key_set
                 .as_ref()
                 .is_some_and(|key_set| key_set.age(policy, now_ms) != Age::TooOld);
             let pause_ms = cool_down_ms(policy);
             let pause_ms = if usable { pause_ms } else { pause_ms.min(RETRY_MS_MAX) };
-            let allowed = !busy && now_ms >= slot.failed_at_ms + pause_ms;
+            let allowed = !busy && now_ms.abs_diff(slot.failed_at_ms) >= pause_ms;
             if allowed {
                 slot.fetching_since_ms = Some(now_ms);
             }
@@ -168,7 +183,7 @@ impl KeySets {
     /// token forged. So each `kid` is searched for once per cool-down, and four in all.
     pub fn search(&self, issuer: usize, kid: &str, policy: &Policy, now_ms: u64) -> Search {
         let search = self.with_slot(issuer, |slot| {
-            slot.unknown.retain(|(_, at_ms)| now_ms < *at_ms + cool_down_ms(policy));
+            slot.unknown.retain(|(_, at_ms)| now_ms.abs_diff(*at_ms) < cool_down_ms(policy));
             let configured =
                 slot.key_set.as_ref().is_some_and(|key_set| key_set.fetched_at_ms.is_none());
             match slot.unknown.len() {
@@ -183,7 +198,7 @@ impl KeySets {
     /// Returns whether a fetch failed so recently that an old key set is used without waiting for
     /// the next fetch. While requests arrive, one fetch is made per cool-down.
     pub fn fails(&self, issuer: usize, policy: &Policy, now_ms: u64) -> bool {
-        now_ms < self.failed_at_ms(issuer) + 2 * cool_down_ms(policy)
+        now_ms.abs_diff(self.failed_at_ms(issuer)) < 2 * cool_down_ms(policy)
     }
 
     /// Records the result of the fetch that began at `begun_ms`. Returns whether its keys are used.
@@ -206,7 +221,7 @@ impl KeySets {
             let Some(fetched) = fetched else {
                 return false;
             };
-            if let Some(kid) = searched_kid.filter(|kid| !fetched.has(kid)) {
+            if let Some(kid) = searched_kid.filter(|kid| !fetched.resolves(kid)) {
                 slot.unknown.retain(|(own, _)| *own != kid);
                 slot.unknown.push((kid, now_ms));
             }

@@ -119,3 +119,31 @@ test('a deadline that has passed prolongs no other', async (context) => {
   await pass(120);
   assert.deepEqual(second.result, LATE);
 });
+
+test('a clock that is set back does not lengthen a step by as much', async (context) => {
+  const pass = useClock(context);
+  context.mock.timers.setTime(1_000_000);
+  const step = begin(new StepTimer(), 100);
+  await pass(50);
+  const { now } = Date;
+  context.mock.method(Date, 'now', () => now() - 3_600_000);
+  await pass(169);
+  assert.equal(step.result, undefined);
+  await pass(1);
+  assert.deepEqual(step.result, LATE, 'after 220 ms');
+});
+
+test('a clock that is set forward ends no step early', async (context) => {
+  const pass = useClock(context);
+  const timer = new StepTimer();
+  begin(timer, 100).end([200, '']);
+  await settled();
+  const step = begin(timer, 1000);
+  await pass(50);
+  const { now } = Date;
+  context.mock.method(Date, 'now', () => now() + 3_600_000);
+  await pass(1069);
+  assert.equal(step.result, undefined);
+  await pass(1);
+  assert.deepEqual(step.result, LATE, 'after 1120 ms');
+});

@@ -44,7 +44,9 @@ impl<'h, 'p: 'h> Check<'h, 'p> {
         let provider = Provider { token, issuer, introspection, is_api_key };
         let about = results.get(..self.token_results(authenticated))?;
         if about.iter().any(|result| matches!(result, StoreResult::Out(_))) {
-            let used = self.route.on_store_outage == StoreOutage::Introspect;
+            // Only the limits ask the store about a token that it has confirmed recently.
+            let used = !self.is_cleared(authenticated)
+                && self.route.on_store_outage == StoreOutage::Introspect;
             return used.then_some((provider, Missing::Store));
         }
         let [StoreResult::Reply(markers), record] = about else {

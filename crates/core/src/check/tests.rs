@@ -362,6 +362,19 @@ fn missing_record_is_introspected_when_the_issuer_has_a_provider() {
     assert!(!introspects(&with, "POST", Ok(vec![revoked, Reply::Null])));
     assert!(!introspects(&with, "POST", Ok(vec![clean()])));
     assert!(!introspects(&with, "POST", Err(Outage::StoreTimeout)));
+    // An outage undoes no earlier clearance of a token: the store was asked for the limit.
+    let routes = r#"[{"name":"a","path":"/a","access":"protected","on_store_outage":"introspect",
+        "limit":{"quota":2,"window_seconds":60,"by":"subject","on_store_outage":"local"}}]"#;
+    let with = policy_with(&[("issuers", issuers), ("routes", routes)]);
+    for (cleared, expect) in [(None, true), (Some(TokenRequirement::Record), false)] {
+        let introspected = with_check(&with, "GET", "/a", &token(""), |check| {
+            let verified = verify(&check, true).unwrap();
+            let authenticated = check.authenticate(verified, cleared, NOW).unwrap();
+            let results = results_of(&check, &authenticated, Err(Outage::StoreTimeout));
+            check.missing_record(&authenticated, &results).is_some()
+        });
+        assert_eq!(introspected, expect, "{cleared:?}");
+    }
 }
 
 #[test]

@@ -149,22 +149,28 @@ impl Jwks {
     }
 
     /// Returns the place of the one key that a token's header names. The key decides the algorithm:
-    /// a header that claims another is rejected (RFC 8725 section 3.1). Without `kid`, exactly one
-    /// key must have the header's algorithm.
+    /// a header that claims another is rejected (RFC 8725 section 3.1). Keys of different
+    /// algorithms may share a `kid` (RFC 7517 section 4.5). Without `kid`, exactly one key must
+    /// have the header's algorithm.
     ///
     /// # Errors
     ///
     /// [`Denial::KeyUnknown`] if there is no such key or more than one, and
-    /// [`Denial::AlgorithmRefused`] if the header claims another algorithm than the key's.
+    /// [`Denial::AlgorithmRefused`] if all keys of the `kid` have other algorithms.
     pub fn select(&self, header: &UnverifiedHeader) -> Result<usize, Denial> {
-        let mut named = self.keys.iter().enumerate().filter(|(_, key)| match &header.kid {
-            Some(kid) => self.is_single || key.kid.as_ref() == Some(kid),
-            None => key.algorithm == header.alg,
-        });
-        match (named.next(), named.next()) {
-            (Some((place, key)), None) if key.algorithm == header.alg => Ok(place),
-            (Some(_), None) => Err(Denial::AlgorithmRefused),
-            (Some(_), Some(_)) | (None, _) => Err(Denial::KeyUnknown),
+        let has_kid = |key: &VerifyingKey| self.is_single || key.kid == header.kid;
+        let is_named = |key: &VerifyingKey| header.kid.is_none() || has_kid(key);
+        let mut fitting = self
+            .keys
+            .iter()
+            .enumerate()
+            .filter(|(_, key)| key.algorithm == header.alg && is_named(key));
+        match (fitting.next(), fitting.next()) {
+            (Some((place, _)), None) => Ok(place),
+            (None, _) if header.kid.is_some() && self.keys.iter().any(has_kid) => {
+                Err(Denial::AlgorithmRefused)
+            }
+            _ => Err(Denial::KeyUnknown),
         }
     }
 }

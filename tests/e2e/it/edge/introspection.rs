@@ -70,6 +70,27 @@ fn token() -> String {
     format!("opaque-{}-{}-{next}", std::process::id(), now())
 }
 
+/// A neighbour at the same address guesses tokens. What the isolate knows of a token lasts for no
+/// time here.
+#[tokio::test]
+async fn known_opaque_token_passes_behind_an_address_that_guesses() {
+    let provider = Provider::start(active(json!({})));
+    let mut vars = vars(&provider, 0, json!({}));
+    vars["invalid_token_limit"] = json!({ "quota": 5, "window_seconds": 600 });
+    let stack = start_edge(vars).await;
+    let known = token();
+    assert_eq!(verdict(&stack, "/api/x", &known).await, "200 alice");
+    provider.behave(answer(200, r#"{"active":false}"#));
+    for _ in 0..5 {
+        assert_eq!(verdict(&stack, "/api/x", &token()).await, "401 token_inactive");
+    }
+    let refused = verdict(&stack, "/api/x", &token()).await;
+    assert_eq!(refused, "429 too_many_invalid_tokens");
+    provider.behave(active(json!({})));
+    assert_eq!(verdict(&stack, "/api/x", &known).await, "200 alice");
+    stop(stack).await;
+}
+
 #[tokio::test]
 async fn provider_is_queried_each_time_when_caching_is_off() {
     let provider = Provider::start(active(json!({})));

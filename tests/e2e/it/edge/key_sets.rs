@@ -109,6 +109,24 @@ async fn concurrent_requests_share_one_key_fetch() {
     stop(stack).await;
 }
 
+/// The set has two keys of one name and algorithm, so that no token of that name can be verified.
+#[tokio::test]
+async fn ambiguous_key_is_searched_for_once() {
+    let (one, other, good) = (Issuer::new(), Issuer::new(), Issuer::new());
+    let provider = Provider::serving(&set(&[(&one, "twice"), (&other, "twice"), (&good, "a")]));
+    let vars = json!({
+        "issuers": [issuer_at(&provider.url("/jwks"))], "jwks.cool_down_seconds": 60,
+    });
+    let stack = start(vars).await;
+    assert_eq!(verdict(&stack, &token(&good, "a")).await, "200");
+    assert_eq!(provider.take().len(), 1);
+    for _ in 0..20 {
+        assert_eq!(verdict(&stack, &token(&one, "twice")).await, "401 key_unknown");
+    }
+    assert_eq!(provider.take().len(), 1);
+    stop(stack).await;
+}
+
 /// An isolate that was idle has an old key set. Two simultaneous requests both renew it first,
 /// because its issuer can be queried.
 #[tokio::test]

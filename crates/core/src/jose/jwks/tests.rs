@@ -125,7 +125,8 @@ fn private_members_are_dropped() {
 #[test]
 fn key_is_selected_by_kid_and_algorithm() {
     let text = format!(
-        r#"{{"keys":[{{"kid":"a",{ED}}},{{"kid":"b",{EC}}},{{"kid":"c",{EC}}},{{"kid":"c",{EC}}}]}}"#
+        r#"{{"keys":[{{"kid":"a",{ED}}},{{"kid":"b",{EC}}},{{"kid":"c",{EC}}},{{"kid":"c",{EC}}},
+            {{"kid":"d",{ED}}},{{"kid":"d",{EC}}}]}}"#
     );
     let (set, _) =
         Jwks::parse(&text, &[Algorithm::EdDsa, Algorithm::Es256], KeySource::Published).unwrap();
@@ -138,8 +139,20 @@ fn key_is_selected_by_kid_and_algorithm() {
     check(Some("a"), Algorithm::Es256, Err(Denial::AlgorithmRefused));
     check(Some("c"), Algorithm::Es256, Err(Denial::KeyUnknown));
     check(Some("../a"), Algorithm::EdDsa, Err(Denial::KeyUnknown));
-    check(None, Algorithm::EdDsa, Ok(0));
+    check(Some("c"), Algorithm::EdDsa, Err(Denial::AlgorithmRefused));
+    check(Some("d"), Algorithm::EdDsa, Ok(4));
+    check(Some("d"), Algorithm::Es256, Ok(5));
+    check(Some("d"), Algorithm::Rs256, Err(Denial::AlgorithmRefused));
+    check(None, Algorithm::Rs256, Err(Denial::KeyUnknown));
     check(None, Algorithm::Es256, Err(Denial::KeyUnknown));
+    let (one, _) = Jwks::parse(
+        &format!(r#"{{"keys":[{{"kid":"a",{ED}}}]}}"#),
+        &[Algorithm::EdDsa],
+        KeySource::Published,
+    )
+    .unwrap();
+    let header = UnverifiedHeader { alg: Algorithm::EdDsa, kid: None, typ: None };
+    assert_eq!(one.select(&header), Ok(0));
 }
 
 #[test]
