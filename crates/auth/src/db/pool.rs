@@ -172,7 +172,7 @@ impl Db {
         checks.join_all().await;
     }
 
-    fn is_postgres(&self) -> bool {
+    pub(super) fn is_postgres(&self) -> bool {
         self.begin == BEGIN_POSTGRES
     }
 

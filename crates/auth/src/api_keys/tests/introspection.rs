@@ -157,7 +157,7 @@ async fn use_of_a_key_is_recorded_by_one_task_at_a_time() {
             let id = issued.state.key.id.as_str();
             let writes = || service.db.queries().with_label_values(&["upkeep"]).get();
             let before = writes();
-            let locked = service.db.lock_key(id).await;
+            let locked = service.db.lock_keys().await;
             for _ in 0..20 {
                 assert!(service.is_key_active(&issued.secret, after(1)).await);
                 tokio::task::yield_now().await;
