@@ -4,15 +4,18 @@
 //! takes them before is compared with the route that takes them after.
 
 mod general;
+mod limits;
+mod paths;
 mod route;
 
 use crate::command::{Host, Outcome};
 use crate::file::PolicyFile;
+use limits::SharedLimits;
+use paths::{Kind, Path, paths};
 use portcullis_core::{
     Access, Destination, Policy, RequestHead, Route, RouteIndex, merge_sections,
 };
 use serde_json::{Map, Value, json};
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
@@ -49,8 +52,14 @@ pub(crate) fn diff(old: &str, new: &str, environment: Option<&str>, host: &Host<
         (Err(outcome), _) | (_, Err(outcome)) => return outcome,
     };
     let mut comparisons = general::compare(&old.policy, &new.policy);
-    comparisons.extend(compare_requests(&old, &new));
-    comparisons.extend(general::compare_sections(&old.sections, &new.sections));
+    let Some(paths) = paths([&old.sections, &new.sections]) else {
+        return Outcome::failed(
+            "the paths of too many routes overlap to compare each pair of them; remove routes from \
+             both files, and compare these apart",
+        );
+    };
+    comparisons.extend(compare_requests(&old, &new, &paths));
+    comparisons.extend(general::compare_sections(&old, &new));
     comparisons.retain(|comparison| !comparison.changes.is_empty());
     for comparison in &mut comparisons {
         comparison.changes.sort();
@@ -118,21 +127,54 @@ impl<'p> Reach<'p> {
         }
     }
 
-    fn name(self) -> String {
+    /// Returns whether it is a route, and its name or the code.
+    fn key(self) -> (bool, &'p str) {
         match self {
-            Self::Route(route) => format!("route {}", route.name),
-            Self::Refused(code) => code.to_owned(),
+            Self::Route(route) => (true, &route.name),
+            Self::Refused(code) => (false, code),
         }
     }
 }
 
-fn compare_requests(old: &Loaded, new: &Loaded) -> Vec<Comparison> {
-    let mut comparisons: Vec<Comparison> = Vec::new();
-    // By the routes before and after: the comparison, and whether it has paths without a suffix.
-    let mut places: HashMap<_, (usize, bool)> = HashMap::new();
+/// Both policies, and what happens to the limits that several routes share.
+struct Sides<'p> {
+    old: &'p Policy,
+    new: &'p Policy,
+    shared_limits: SharedLimits<'p>,
+}
+
+/// Requests that go to one place before, and to one after.
+struct Group<'p> {
+    before: Reach<'p>,
+    after: Reach<'p>,
+    requests: Vec<String>,
+    /// The kind of their paths.
+    kind: Kind,
+}
+
+fn compare_requests(old: &Loaded, new: &Loaded, paths: &[Path]) -> Vec<Comparison> {
+    let groups = groups(old, new, paths);
+    let moves = groups.iter().filter_map(|group| match (group.before, group.after) {
+        (Reach::Route(before), Reach::Route(after)) => Some((before, after)),
+        _ => None,
+    });
+    let shared_limits = SharedLimits::of(moves);
+    let sides = Sides { old: &old.policy, new: &new.policy, shared_limits };
+    let compare = |group: Group<'_>| {
+        let (subject, changes) = compare_reaches(group.before, group.after, &sides);
+        Comparison { requests: group.requests, subject, changes }
+    };
+    groups.into_iter().map(compare).collect()
+}
+
+/// Returns the requests that are compared, by where they go before and after.
+fn groups<'p>(old: &'p Loaded, new: &'p Loaded, paths: &[Path]) -> Vec<Group<'p>> {
+    let mut groups: Vec<Group<'p>> = Vec::new();
+    // By the routes before and after.
+    let mut places: HashMap<_, usize> = HashMap::new();
     let methods = methods([&old.sections, &new.sections]);
     let [before, after] = [&old.policy, &new.policy].map(RouteIndex::of);
-    for Path { path, is_suffixed } in paths([&old.sections, &new.sections]) {
+    for Path { path, kind } in paths {
         let url = format!("https://api.example{path}");
         let head = |method| RequestHead::new(method, &url, Vec::new());
         let [own, others] = [&before, &after].map(|routes| routes.candidates(&head("GET")));
@@ -151,33 +193,23 @@ fn compare_requests(old: &Loaded, new: &Loaded) -> Vec<Comparison> {
                     *reached.entry(listing).or_insert_with(reach)
                 }
             };
-            let request = format!("{method} {path}");
-            match places.entry((before.name(), after.name())) {
-                Entry::Occupied(entry) => {
-                    let (place, has_plain) = *entry.get();
-                    // `/x.json` says more than `/x` only if it goes elsewhere.
-                    let comparison = comparisons.get_mut(place);
-                    if let Some(comparison) = comparison.filter(|_| !(is_suffixed && has_plain)) {
-                        comparison.requests.push(request);
-                    }
-                }
-                Entry::Vacant(entry) => {
-                    entry.insert((comparisons.len(), !is_suffixed));
-                    let (subject, changes) = compare_reaches(before, after, old, new);
-                    comparisons.push(Comparison { requests: vec![request], subject, changes });
-                }
+            let place = *places.entry((before.key(), after.key())).or_insert(groups.len());
+            if place == groups.len() {
+                groups.push(Group { before, after, requests: Vec::new(), kind: *kind });
+            }
+            if let Some(group) = groups.get_mut(place).filter(|group| group.kind == *kind) {
+                group.requests.push(format!("{method} {path}"));
             }
         }
     }
-    comparisons
+    groups
 }
 
 /// Returns what requests are called that went to one place and go to another, and what changed.
 fn compare_reaches(
     before: Reach<'_>,
     after: Reach<'_>,
-    old: &Loaded,
-    new: &Loaded,
+    sides: &Sides<'_>,
 ) -> (String, Vec<Change>) {
     match (before, after) {
         (Reach::Route(before), Reach::Route(after)) => {
@@ -186,7 +218,7 @@ fn compare_reaches(
                 true => format!("route {} (was route {})", after.name, before.name),
                 false => format!("route {}", after.name),
             };
-            (subject, route::compare(before, after, &old.policy, &new.policy))
+            (subject, route::compare(before, after, sides))
         }
         (Reach::Refused(before), Reach::Route(after)) => {
             let text = format!("opens: {before} before, now {}", route::describe(after));
@@ -210,44 +242,6 @@ fn methods(policies: [&Map<String, Value>; 2]) -> BTreeSet<String> {
     let named = routes.flatten().filter_map(|route| route.get("methods")?.as_array()).flatten();
     let usual = METHODS.map(str::to_owned).into_iter();
     usual.chain(named.filter_map(Value::as_str).map(str::to_owned)).collect()
-}
-
-/// A path that is compared, by all methods.
-struct Path {
-    path: String,
-    /// Whether it is that of a route and a suffix, `/x.json`.
-    is_suffixed: bool,
-}
-
-/// Returns each kind of path that the routes of both policies name. Those with suffixes come last.
-fn paths(policies: [&Map<String, Value>; 2]) -> Vec<Path> {
-    let (mut plain, mut suffixed) = (BTreeSet::new(), BTreeSet::new());
-    let routes = policies.into_iter().filter_map(|sections| sections.get("routes")?.as_array());
-    for route in routes.flatten() {
-        let Some(pattern) = route.get("path").and_then(Value::as_str) else {
-            continue;
-        };
-        let segments = pattern.split('/').map(|segment| match segment {
-            placeholder if placeholder.starts_with('{') => "x",
-            literal => literal,
-        });
-        let path = segments.collect::<Vec<_>>().join("/");
-        let base = path.strip_suffix("/*");
-        match base {
-            Some("") => plain.extend(["/".to_owned(), "/x".to_owned()]),
-            Some(base) => plain.extend([base.to_owned(), format!("{base}/x")]),
-            None => {
-                plain.insert(path.clone());
-            }
-        }
-        let base = base.unwrap_or(&path).trim_end_matches('/');
-        if !base.is_empty() {
-            suffixed.insert(format!("{base}.json"));
-        }
-    }
-    let plain = plain.into_iter().map(|path| Path { path, is_suffixed: false });
-    let suffixed = suffixed.into_iter().map(|path| Path { path, is_suffixed: true });
-    plain.chain(suffixed).collect()
 }
 
 fn outcome(comparisons: &[Comparison], host: &Host<'_>) -> Outcome {

@@ -35,7 +35,7 @@ pub(super) fn read(
     has_assertion: bool,
     named: &Named<'_>,
 ) -> Vec<Route> {
-    let (mut routes, mut names) = (Vec::<Route>::new(), Vec::new());
+    let (mut routes, mut places, mut names) = (Vec::<Route>::new(), Vec::new(), Vec::new());
     for entry in settings.required_list("routes") {
         let Some(mut object) = settings.entry(entry, "route", "name") else {
             continue;
@@ -52,12 +52,13 @@ pub(super) fn read(
                 object.settings.add_error(place, kind);
             }
             routes.push(route);
+            places.push(object.place().to_owned());
         }
         object.finish();
     }
-    // A malformed route would put the others at other places.
-    if !settings.has_error("routes") {
-        suffixes::apply(settings, &mut routes);
+    // A malformed route may seem to ask for less than it is meant to.
+    if !settings.has_known_error("routes") {
+        suffixes::apply(settings, &mut routes, &places);
     }
     routes
 }

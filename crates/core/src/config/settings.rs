@@ -115,21 +115,21 @@ impl<'l> SettingsReader<'l> {
         self.errors.iter().any(|error| error.name.starts_with(name))
     }
 
+    /// Returns whether a place, or one within it, has an error that is not of an assumed value.
+    pub(super) fn has_known_error(&self, name: &str) -> bool {
+        let is_known = |error: &ConfigError| !is_of_assumed(error, &self.assumed);
+        self.errors.iter().any(|error| error.name.starts_with(name) && is_known(error))
+    }
+
     /// Returns the errors, without those of assumed values.
     pub(super) fn into_errors(self) -> Vec<ConfigError> {
         let Self { errors, labels, assumed, .. } = self;
-        let is_assumed = |error: &ConfigError| {
-            assumed.iter().any(|place| {
-                let rest = error.name.strip_prefix(place.as_str());
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[', ':']))
-            })
-        };
         let named = |mut error: ConfigError| {
             let entry = labels.iter().find(|(place, _)| error.name.starts_with(place.as_str()));
             error.entry = entry.map(|(_, label)| label.clone());
             error
         };
-        errors.into_iter().filter(|error| !is_assumed(error)).map(named).collect()
+        errors.into_iter().filter(|error| !is_of_assumed(error, &assumed)).map(named).collect()
     }
 
     fn text(&self, name: &str) -> Option<String> {
@@ -248,6 +248,14 @@ impl<'l> SettingsReader<'l> {
 fn unknown(name: &str, known: &[&str]) -> ConfigError {
     let suggestion = setting_names::nearest(name, known).map(str::to_owned);
     ConfigError { name: name.to_owned(), entry: None, kind: ConfigErrorKind::Unknown(suggestion) }
+}
+
+/// Returns whether an error is at one of these places, or within it.
+fn is_of_assumed(error: &ConfigError, assumed: &[String]) -> bool {
+    assumed.iter().any(|place| {
+        let rest = error.name.strip_prefix(place.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[', ':']))
+    })
 }
 
 /// One entry of a list.

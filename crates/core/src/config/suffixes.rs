@@ -5,11 +5,14 @@ use super::settings::SettingsReader;
 use crate::policy::route::{Route, Suffixes};
 
 /// Applies each route's `suffixes`. Adds an error for each route of one path that a weaker one
-/// would take suffixed paths from, unless the route says what they are.
-pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route]) {
+/// would take suffixed paths from, unless the route says what they are. `places` are those of the
+/// routes, such as `routes[2]`.
+pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route], places: &[String]) {
     let mut rest = routes;
-    let mut place = 0;
-    while let Some((route, later)) = rest.split_first_mut() {
+    for place in places {
+        let Some((route, later)) = rest.split_first_mut() else {
+            return;
+        };
         let takers: Vec<&Route> = match route.suffixes {
             Some(_) => Vec::new(),
             None => takers(route, later).collect(),
@@ -20,7 +23,7 @@ pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route]) {
             (Some(suffixes), _) => suffixes == Suffixes::Same,
             (None, Some(weaker)) if !route.pattern.is_subtree() => {
                 let kind = ConfigErrorKind::SuffixesUnclear(weaker.name.clone());
-                settings.add_error(format!("routes[{place}].suffixes"), kind);
+                settings.add_error(format!("{place}.suffixes"), kind);
                 false
             }
             (None, weaker) if weaker.is_some() || looser => {
@@ -29,7 +32,7 @@ pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route]) {
                     later.iter().find(|later| later.pattern.spells_a_suffix_of(&route.pattern));
                 if let Some(spelt) = spelt {
                     let kind = ConfigErrorKind::SuffixesUnclear(spelt.name.clone());
-                    settings.add_error(format!("routes[{place}].suffixes"), kind);
+                    settings.add_error(format!("{place}.suffixes"), kind);
                 }
                 spelt.is_none()
             }
@@ -39,7 +42,6 @@ pub(super) fn apply(settings: &mut SettingsReader<'_>, routes: &mut [Route]) {
             route.pattern.add_suffixes();
         }
         rest = later;
-        place += 1;
     }
 }
 

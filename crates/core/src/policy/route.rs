@@ -235,11 +235,10 @@ impl Route {
         };
         let (own, others) = (strictness(self.access), strictness(other.access));
         let as_few = other.ip_rules.is_none() || self.ip_rules == other.ip_rules;
-        let ip_rules = (!as_few).then_some("ip_rules");
-        if own != others || !other.access.checks_tokens() {
-            let access = (own < others).then_some("access");
-            let denies = self.access == Access::Deny;
-            return access.into_iter().chain(ip_rules.filter(|_| !denies)).collect();
+        let may_refuse = others > 0 || other.ip_rules.is_some();
+        let mut less = Vec::new();
+        if own < others {
+            less.push("access");
         }
         let has_all = |needed: &[String]| needed.iter().all(|scope| self.scopes.contains(scope));
         let within = |own: &[String], allowed: &[String]| {
@@ -267,16 +266,29 @@ impl Route {
             ("resource", self.resource == other.resource),
             ("require", as_strict),
         ];
-        let less = checks.into_iter().filter(|(_, as_much)| !as_much).map(|(name, _)| name);
-        less.chain(ip_rules).collect()
+        // An optional route checks the tokens that it gets as a protected one does.
+        if self.access.checks_tokens() && other.access.checks_tokens() {
+            less.extend(checks.into_iter().filter(|(_, as_much)| !as_much).map(|(name, _)| name));
+        }
+        if !as_few && self.access != Access::Deny {
+            less.push("ip_rules");
+        }
+        if may_refuse && other.enforce && !self.enforce {
+            less.push("enforce");
+        }
+        less
     }
 
-    /// Returns whether a limit of `other` is missing here or more permissive.
+    /// Returns whether a limit of `other` is missing here or more permissive. A route that does not
+    /// enforce has no limits.
     pub(crate) fn limits_less_than(&self, other: &Self) -> bool {
         let less = |own: &[Limit], others: &[Limit]| {
-            others.iter().filter(|limit| !limit.shadow).any(|theirs| {
+            others.iter().filter(|limit| other.enforce && !limit.shadow).any(|theirs| {
                 !own.iter().any(|own| {
-                    !own.shadow && own.by == theirs.by && !own.has_higher_rate_than(theirs)
+                    self.enforce
+                        && !own.shadow
+                        && own.by == theirs.by
+                        && !own.has_higher_rate_than(theirs)
                 })
             })
         };

@@ -154,6 +154,29 @@ fn variables_that_the_worker_would_refuse_are_errors() {
     }
 }
 
+/// What the Worker refuses whatever the key is.
+#[test]
+fn field_of_the_assertion_is_known_without_its_key() {
+    let assertion = "[assertion]\nissuer = \"edge\"\naudience = \"inner\"\nfield = \"x-caller\"\n";
+    let with = |more: &str| POLICY.replace("[store]", &format!("{assertion}{more}[store]"));
+    assert_eq!(check(&with("")).1, 0);
+    let (text, status) = check(&with("[identity]\nsubject = \"x-caller\"\n"));
+    assert!(status == 1 && text.contains("error: identity.subject"), "{text}");
+    let keys = "scopes = [\"admin\"]\napi_key_header = \"X-Caller\"";
+    let (text, status) = check(&with("").replace("scopes = [\"admin\"]", keys));
+    assert!(status == 1 && text.contains("error: routes[1].api_key_header"), "{text}");
+}
+
+#[test]
+fn route_of_one_path_before_one_that_does_not_enforce_needs_suffixes() {
+    let rest = "enforce = false\non_store_outage";
+    let policy = POLICY.replace("/api/admin/*", "/api/admin").replace("scopes = [\"admin\"]\n", "");
+    let policy = policy.replace("suffixes = \"same\"\n", "");
+    assert_eq!(check(&policy).1, 0);
+    let (text, status) = check(&policy.replace("on_store_outage", rest));
+    assert!(status == 1 && text.contains("error: routes[1].suffixes"), "{text}");
+}
+
 #[test]
 fn json_has_the_same() {
     let bad = POLICY.replace("quota = 5,", "quota = 0,");

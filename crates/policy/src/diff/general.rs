@@ -1,6 +1,6 @@
 //! What changes for all requests: issuers, revocation, and the other sections.
 
-use super::{Change, Comparison};
+use super::{Change, Comparison, Loaded};
 use portcullis_core::{
     AudienceClaim, EventPolicy, Introspection, Issuer, Policy, Requirements, Resource, TokenType,
 };
@@ -262,11 +262,11 @@ fn introspection(old: &Introspection, new: &Introspection) -> Vec<Change> {
     changes
 }
 
-/// Compares the members of the other sections, which weaken nothing by themselves.
-pub(super) fn compare_sections(
-    old: &Map<String, Value>,
-    new: &Map<String, Value>,
-) -> Vec<Comparison> {
+/// Compares the members of the other sections. Only those that delay a refusal can weaken anything
+/// by themselves.
+pub(super) fn compare_sections(old: &Loaded, new: &Loaded) -> Vec<Comparison> {
+    let [old_delays, new_delays] = [&old.policy, &new.policy].map(delays);
+    let (old, new) = (&old.sections, &new.sections);
     let names = old.keys().chain(new.keys().filter(|name| !old.contains_key(*name)));
     let names = names.filter(|name| !COMPARED.contains(&name.as_str()));
     let section = |name: &String| {
@@ -280,11 +280,12 @@ pub(super) fn compare_sections(
                 table.get(member).map_or("not set".to_owned(), Value::to_string)
             };
             let (old, new) = (text(&before), text(&after));
-            let number = |table: &Map<String, Value>| table.get(member).and_then(Value::as_u64);
-            let is_longer = number(&before).zip(number(&after)).is_none_or(|(old, new)| old < new);
-            let is_weaker = LATER.contains(&(name, member)) && is_longer;
             let text = format!("{member}: {old}, now {new}");
-            (old != new).then_some(Change { is_same_or_stricter: !is_weaker, text })
+            let mut delays = old_delays.iter().zip(&new_delays);
+            let is_longer = delays.any(|((place, old), (_, new))| {
+                *place == (name.as_str(), member.as_str()) && old < new
+            });
+            (old != new).then_some(Change { is_same_or_stricter: !is_longer, text })
         };
         let changes = members.filter_map(change).collect();
         Comparison { requests: Vec::new(), subject: format!("[{name}]"), changes }
@@ -292,8 +293,20 @@ pub(super) fn compare_sections(
     names.map(section).collect()
 }
 
-/// Members that delay a refusal the longer they are. Without one, its default applies.
-const LATER: [(&str, &str); 2] = [("block", "refresh_seconds"), ("jwks", "stale_seconds_max")];
+/// Returns the members that delay a refusal the longer they are, each with its seconds.
+fn delays(policy: &Policy) -> [((&'static str, &'static str), u32); 3] {
+    // With 0 there is no list, and a blocked network is never refused.
+    let block = match policy.block_refresh_seconds {
+        0 => u32::MAX,
+        seconds => seconds,
+    };
+    [
+        (("block", "refresh_seconds"), block),
+        (("jwks", "fresh_seconds"), policy.key_sets.fresh_seconds),
+        (("jwks", "stale_seconds_max"), policy.key_sets.stale_seconds_max),
+    ]
+}
+
 /// Sections whose meaning is compared, in the routes and above.
 const COMPARED: [&str; 9] = [
     "accept",

@@ -1,14 +1,14 @@
 //! Two routes of the same request, before and after.
 
-use super::Change;
+use super::{Change, Sides, limits};
 use portcullis_core::{
-    Access, BaseUrl, Cors, IpRules, Limit, LimitAlgorithm, LimitBy, LimitOutage, LimitTiming,
-    Period, Policy, Route, StoreOutage, TokenRequirement,
+    Access, BaseUrl, Cors, IpRules, Policy, Route, StoreOutage, TokenRequirement,
 };
 use serde_json::Value;
 
 /// Returns what differs between the old and the new route of a request.
-pub(super) fn compare(old: &Route, new: &Route, before: &Policy, after: &Policy) -> Vec<Change> {
+pub(super) fn compare(old: &Route, new: &Route, sides: &Sides<'_>) -> Vec<Change> {
+    let (before, after) = (sides.old, sides.new);
     let mut changes = Vec::new();
     let less = new.asks_less_than(old);
     let mut note = |member: &str, text: String| {
@@ -76,11 +76,7 @@ pub(super) fn compare(old: &Route, new: &Route, before: &Policy, after: &Policy)
         });
     }
     changes.extend(outage(old, new));
-    changes.extend(limits(&old.limits, &new.limits, ""));
-    if new.access == Access::Optional {
-        let (old, new) = (&old.anonymous_limits, &new.anonymous_limits);
-        changes.extend(limits(old, new, "without a token: "));
-    }
+    changes.extend(limits::compare(old, new, &sides.shared_limits));
     if old.cost != new.cost {
         let text = format!("takes {} of each limit, now {}", old.cost, new.cost);
         changes.push(Change { is_same_or_stricter: old.cost < new.cost, text });
@@ -127,142 +123,6 @@ fn outage(old: &Route, new: &Route) -> Option<Change> {
         (describe(old.on_store_outage), describe(new.on_store_outage));
     let text = format!("while the store is unavailable, {old}, now {new}");
     (before != after).then_some(Change { is_same_or_stricter: after < before, text })
-}
-
-/// Compares limits. `of` says which requests they count, if not all.
-fn limits(old: &[Limit], new: &[Limit], of: &str) -> Vec<Change> {
-    let mut changes = Vec::new();
-    for limit in old {
-        let same = new.iter().find(|other| other.name == limit.name);
-        let text = match same {
-            None => format!("no longer has the limit {} ({})", limit.name, describe_limit(limit)),
-            Some(other) if other != limit => {
-                let (old, new) = (describe_limit(limit), describe_limit(other));
-                let rest = other_members(limit, other);
-                match (old == new, rest.is_empty()) {
-                    (true, _) => format!("limits by {}: {rest}", limit.name),
-                    (false, true) => format!("limits by {}: {old}, now {new}", limit.name),
-                    (false, false) => format!("limits by {}: {old}, now {new}; {rest}", limit.name),
-                }
-            }
-            Some(_) => continue,
-        };
-        let text = format!("{of}{text}");
-        changes.push(Change { is_same_or_stricter: !is_looser(limit, new), text });
-    }
-    for limit in new {
-        if !old.iter().any(|other| other.name == limit.name) {
-            let text = format!("{of}has a new limit {} ({})", limit.name, describe_limit(limit));
-            changes.push(Change::other(text));
-        }
-    }
-    changes
-}
-
-/// Returns whether no new limit is as strict as `limit` was.
-fn is_looser(limit: &Limit, new: &[Limit]) -> bool {
-    let outage = |limit: &Limit| match limit.on_store_outage {
-        LimitOutage::Deny => 0,
-        LimitOutage::Local => 1,
-        LimitOutage::Allow => 2,
-    };
-    let burst = |limit: &Limit| limit.burst.unwrap_or(limit.quota);
-    let is_as_strict = |other: &&Limit| {
-        !other.shadow
-            && other.by == limit.by
-            && (other.algorithm, other.timing) == (limit.algorithm, limit.timing)
-            && (other.period, other.overrides) == (limit.period, limit.overrides)
-            && (&other.plans, other.local_quota) == (&limit.plans, limit.local_quota)
-            && !other.has_higher_rate_than(limit)
-            && burst(other) <= burst(limit)
-            && outage(other) <= outage(limit)
-    };
-    !limit.shadow && !new.iter().any(|other| is_as_strict(&other))
-}
-
-fn describe_limit(limit: &Limit) -> String {
-    let by: Vec<String> = limit.by.iter().map(name_of).collect();
-    let burst = limit.burst.map(|burst| format!(", {burst} at once")).unwrap_or_default();
-    let shadow = if limit.shadow { ", counted only" } else { "" };
-    let outage = match limit.on_store_outage {
-        LimitOutage::Allow => "all pass",
-        LimitOutage::Deny => "none passes",
-        LimitOutage::Local => "each isolate counts",
-    };
-    let quota = match (limit.period, limit.algorithm) {
-        (Some(period), LimitAlgorithm::Credits) => {
-            format!("{} {}, then credits,", limit.quota, a_period(period))
-        }
-        (Some(period), _) => format!("{} {}", limit.quota, a_period(period)),
-        (None, LimitAlgorithm::Credits) => "credits".to_owned(),
-        (None, _) => format!("{} in {} s", limit.quota, limit.window_seconds),
-    };
-    let by = by.join(" and ");
-    format!("{quota} by {by}{burst}{shadow}; while the store is unavailable, {outage}")
-}
-
-fn a_period(period: Period) -> &'static str {
-    match period {
-        Period::Day => "a day",
-        Period::Month => "a month",
-    }
-}
-
-/// Describes what [`describe_limit`] leaves out, where it differs.
-fn other_members(old: &Limit, new: &Limit) -> String {
-    let mut texts = Vec::new();
-    if old.algorithm != new.algorithm {
-        texts.push(format!("counts by {:?}, now {:?}", old.algorithm, new.algorithm));
-    }
-    if old.timing != new.timing {
-        texts.push(match new.timing {
-            LimitTiming::Exact => "counts before the verdict".to_owned(),
-            LimitTiming::Leased { seconds } => format!("is leased for {seconds} s"),
-        });
-    }
-    if old.local_quota != new.local_quota {
-        let (old, new) = (number(old.local_quota), number(new.local_quota));
-        texts.push(format!("local_quota: {old}, now {new}"));
-    }
-    if old.plans != new.plans {
-        texts.push(format!("plans: {}, now {}", plans(old), plans(new)));
-    }
-    if old.overrides != new.overrides {
-        texts.push(match new.overrides {
-            true => "takes other quotas for single callers".to_owned(),
-            false => "no longer takes other quotas for single callers".to_owned(),
-        });
-    }
-    if old.headers != new.headers {
-        texts.push(match new.headers {
-            true => "shows what is left in each response".to_owned(),
-            false => "no longer shows what is left".to_owned(),
-        });
-    }
-    texts.join("; ")
-}
-
-fn plans(limit: &Limit) -> String {
-    let Some(plans) = &limit.plans else {
-        return "none".to_owned();
-    };
-    let quotas = plans.quotas.iter().map(|(value, quota)| format!("{value} {quota}"));
-    format!("by {}, {}", plans.claim, quotas.collect::<Vec<_>>().join(" and "))
-}
-
-fn name_of(by: &LimitBy) -> String {
-    match by {
-        LimitBy::Address => "address".to_owned(),
-        LimitBy::Subject => "subject".to_owned(),
-        LimitBy::Client => "client".to_owned(),
-        LimitBy::Session => "session".to_owned(),
-        LimitBy::Key => "key".to_owned(),
-        LimitBy::Country => "country".to_owned(),
-        LimitBy::Asn => "asn".to_owned(),
-        LimitBy::Route => "route".to_owned(),
-        LimitBy::Claim(name) => format!("claim {name}"),
-        LimitBy::Header(name) => format!("header {name}"),
-    }
 }
 
 fn forwarding(old: &Route, new: &Route, before: &Policy, after: &Policy) -> Vec<Change> {
@@ -342,7 +202,7 @@ fn cors(old: Option<&Cors>, new: Option<&Cors>) -> Change {
     Change::weaker(format!("lets pages call it by other rules (cors: {})", list(&members)))
 }
 
-fn number(value: Option<u32>) -> String {
+pub(super) fn number(value: Option<u32>) -> String {
     value.map_or("not set".to_owned(), |value| value.to_string())
 }
 

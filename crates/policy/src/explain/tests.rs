@@ -393,3 +393,19 @@ fn token_for_another_resource_is_explained_and_compared() {
     let text = run("diff old.toml portcullis.toml");
     assert!(text.contains("the audience of their issuer, now for https://orders"), "{text}");
 }
+
+/// The key is a secret, which no file has.
+#[test]
+fn assertion_is_explained_without_its_key() {
+    let assertion = "[assertion]\nissuer = \"edge\"\naudience = \"inner\"\nfield = \"x-caller\"\n";
+    let policy = POLICY.replace("[store]", &format!("{assertion}[store]"));
+    let explain = |line: &str| {
+        let files = [("portcullis.toml", policy.as_str())];
+        let outcome = run_on(&files, &format!("explain --json {line}"));
+        serde_json::from_str::<Value>(&outcome.text).unwrap()["outcome"].clone()
+    };
+    let keys = explain("GET /.well-known/portcullis-jwks.json");
+    assert_eq!(keys["status"], 200, "{keys}");
+    let forwarded = explain("GET /public/x --header x-caller:forged");
+    assert!(forwarded["remove"].as_array().unwrap().contains(&json!("x-caller")), "{forwarded}");
+}

@@ -82,6 +82,14 @@ fn check_assumes_what_is_not_known_yet() {
     let hmac = issuer(r#""algorithms":["HS256"],"jwks_variable":"KEYS""#);
     check(&[("issuers", &hmac)], &[]);
     check(&[("assertion", r#"{"issuer":"a","audience":"b"}"#)], &[]);
+    let field = |name: &str| format!(r#"{{"issuer":"a","audience":"b","field":"{name}"}}"#);
+    let subject = ("identity.subject", "x-user");
+    check(&[("assertion", &field("x-user")), subject], &["identity.subject"]);
+    check(&[("assertion", &field("x-caller")), subject], &[]);
+    let keys = r#"[{"name":"a","path":"/a","access":"protected","api_key_header":"X-Caller"}]"#;
+    let own = &["routes[0].api_key_header"];
+    check(&[("assertion", &field("x-caller")), ("routes", keys)], own);
+    check(&[("assertion", &field("x-user")), ("routes", keys)], &[]);
     check(&[("upstream.url", "${API_URL}"), ("auth.url", "x")], &["auth.url"]);
     check(&[("auth.url", "${A}x")], &["auth.url"]);
     let silent = r#"[{"name":"app","path":"/app/*","access":"protected"},
@@ -92,6 +100,27 @@ fn check_assumes_what_is_not_known_yet() {
     };
     assert_eq!(of(&[]), 1);
     assert_eq!(of(&[("accept", r#"["suffixes_kept:app"]"#)]), 0);
+}
+
+/// An error of an assumed value says nothing about the other members.
+#[test]
+fn suffixes_are_checked_next_to_assumed_values() {
+    let check = |first: &str, more: &str, expect: &[&str]| {
+        let routes = format!(
+            r#"[{{"name":"first","path":"/first","access":"{first}"}},
+                {{"name":"admin","path":"/api/admin","access":"protected","scopes":["admin"]}},
+                {{"name":"api","path":"/api/*","access":"protected"{more}}}]"#
+        );
+        let errors = Policy::assume(&document(&[("routes", &routes)]), |_| None).err();
+        let names: Vec<_> = errors.into_iter().flatten().map(|error| error.name).collect();
+        assert_eq!(names, expect, "{first} {more}");
+    };
+    let suffixes = &["routes[1].suffixes"];
+    check("public", "", suffixes);
+    check("public", r#","cookie":"${TOKEN_COOKIE}""#, suffixes);
+    // A route that can't be read leaves the others at their places.
+    check("${ACCESS}", "", suffixes);
+    check("public", r#","cookie":"a=b""#, &["routes[2].cookie"]);
 }
 
 #[test]

@@ -166,6 +166,33 @@ fn optional_route_asks_for_less_than_a_protected_one() {
     check("deny", "optional", &["routes[0].suffixes"]);
     check("optional", "optional", &[]);
     check("optional", "protected", &[]);
+    let scopes = |scope: &str| format!(r#"protected","scopes":["{scope}"],"cookie":"t"#);
+    let optional = scopes("a").replace("protected", "optional");
+    check(&optional, "protected", &["routes[0].suffixes"]);
+    check(&optional, &scopes("b"), &["routes[0].suffixes"]);
+    check(&optional, &scopes("a"), &[]);
+    check(&scopes("a"), "optional", &["routes[0].suffixes"]);
+}
+
+#[test]
+fn route_that_does_not_enforce_asks_for_less() {
+    let check = |item: &str, rest: &str, expect: &[&str]| {
+        let routes = format!(
+            r#"[{{"name":"item","path":"/item",{item}}},{{"name":"rest","path":"/*",{rest}}}]"#
+        );
+        super::check(&[("routes", &routes)], expect);
+    };
+    let (protected, public) = (r#""access":"protected""#, r#""access":"public""#);
+    let trial = |route: &str| format!(r#"{route},"enforce":false"#);
+    let suffixes = &["routes[0].suffixes"];
+    check(protected, &trial(protected), suffixes);
+    check(r#""access":"optional""#, &trial(protected), suffixes);
+    check(&trial(protected), &trial(protected), &[]);
+    check(&trial(protected), protected, &[]);
+    // A public route refuses nothing but by its networks.
+    check(public, &trial(public), &[]);
+    let networks = format!(r#"{public},"ip_rules":{{"deny":["10.0.0.0/8"]}}"#);
+    check(&networks, &trial(&networks), suffixes);
 }
 
 #[test]

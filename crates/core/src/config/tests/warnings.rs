@@ -58,6 +58,21 @@ fn route_that_keeps_suffixed_paths_silently_is_named() {
 }
 
 #[test]
+fn route_that_does_not_enforce_has_no_limits() {
+    let limit = r#","limit":{"quota":1,"window_seconds":1,"by":"address"}"#;
+    let trial = &format!(r#"{limit},"enforce":false"#);
+    for (app, site, expect) in
+        [(limit, limit, 0), (limit, trial, 1), (trial, trial, 0), (trial, "", 0), (limit, "", 1)]
+    {
+        let routes = format!(
+            r#"[{{"name":"app","path":"/app/*","access":"public"{app}}},
+                {{"name":"site","path":"/*","access":"public"{site}}}]"#
+        );
+        assert_eq!(warnings(&[("routes", &routes)]).len(), expect, "{app} {site}");
+    }
+}
+
+#[test]
 fn recheck_of_streams_without_revocations_in_the_store_is_named() {
     let check = |introspection: &str, stream: &str, expect: usize| {
         let issuers = format!(
