@@ -32,7 +32,7 @@ pub struct RequestContext {
     pub store_failure: Cell<Option<Outage>>,
     /// Whether the platform refused a call to the store because the request made too many calls.
     pub calls_used_up: Cell<bool>,
-    /// How often the clock had gone back when the token was looked at.
+    /// How often the clock had gone back when the token was checked.
     pub clock_steps: Cell<u32>,
     /// Whether the token's provider confirmed it during this request.
     pub introspected_now: Cell<bool>,

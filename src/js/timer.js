@@ -31,8 +31,8 @@ export class StepTimer {
   stepMs = 0;
   dueMs = 0;
   timerMs = Infinity;
-  /** Whether the step has begun anew, because the clock was set. */
-  isAnew = false;
+  /** Whether the step has its whole time again, because the clock was set. */
+  isRestarted = false;
   /** @type {Grace | undefined} */
   grace = undefined;
 
@@ -52,7 +52,7 @@ export class StepTimer {
       };
       this.stepMs = ms;
       this.dueMs = Date.now() + ms;
-      this.isAnew = false;
+      this.isRestarted = false;
       this.grace = undefined;
       if (this.dueMs < this.timerMs) this.arm(ms);
       work(() => late).then((result) => {
@@ -82,8 +82,8 @@ export class StepTimer {
     this.timerMs = Infinity;
     if (this.dueMs === Infinity) return; // It was stopped.
     const now = Date.now();
-    if (Math.abs(now - ringMs) > CLOCK_MS && !this.isAnew) {
-      this.isAnew = true;
+    if (Math.abs(now - ringMs) > CLOCK_MS && !this.isRestarted) {
+      this.isRestarted = true;
       this.dueMs = now + this.stepMs;
     }
     const leftMs = this.dueMs - now;
