@@ -10,6 +10,7 @@ mod memory;
 mod outage;
 mod pool;
 mod protocol;
+mod readiness;
 mod sentinel;
 mod source;
 mod steps;
@@ -21,10 +22,11 @@ use batch::Batch;
 use cluster::Cluster;
 pub use connection::DedicatedConnection;
 use eviction::EvictionMonitor;
-pub use memory::{ReplyMemory, Reservation, ResponseMemory};
+pub use memory::{ReplyMemory, Reservation, ResponseMemory, StreamMemory, StreamReservation};
 pub use outage::Outage;
 use pool::Pool;
-use protocol::is_alive;
+pub use readiness::Readiness;
+use readiness::{CHECK_TIMEOUT, CheckedMaster, MasterMonitor};
 use redis_rest::{Command, Reply};
 use sentinel::Sentinels;
 use source::Source;
@@ -38,7 +40,13 @@ pub struct Backend {
     topology: Arc<Topology>,
     timeout: Duration,
     memory: ResponseMemory,
-    eviction: Arc<EvictionMonitor>,
+    monitors: Arc<Monitors>,
+}
+
+/// The state of the masters by the last check.
+struct Monitors {
+    eviction: EvictionMonitor,
+    masters: MasterMonitor,
 }
 
 enum Topology {
@@ -56,7 +64,10 @@ impl Backend {
         memory: ResponseMemory,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let eviction = Arc::new(EvictionMonitor::new(Arc::clone(&metrics)));
+        let monitors = Arc::new(Monitors {
+            eviction: EvictionMonitor::new(Arc::clone(&metrics)),
+            masters: MasterMonitor::new(Arc::clone(&metrics)),
+        });
         let single = |source| {
             let pool = Pool::start(source, connections, timeout, Arc::clone(&metrics));
             Topology::Single(Box::new(pool))
@@ -73,8 +84,8 @@ impl Backend {
             }
         };
         let topology = Arc::new(topology);
-        tokio::spawn(watch_eviction(Arc::clone(&eviction), Arc::downgrade(&topology), timeout));
-        Self { topology, timeout, memory, eviction }
+        tokio::spawn(watch(Arc::clone(&monitors), Arc::downgrade(&topology), timeout));
+        Self { topology, timeout, memory, monitors }
     }
 
     /// Runs commands in order, without atomicity. Returns one reply for each; some may be errors of
@@ -129,52 +140,50 @@ impl Backend {
         }
     }
 
-    /// Returns whether Redis responds. In a Cluster, every master must respond, and together they
-    /// must own all slots.
-    pub async fn is_ready(&self) -> bool {
-        let deadline = Instant::now() + self.timeout;
-        match &*self.topology {
-            Topology::Cluster(cluster) => cluster.is_ready(deadline).await,
-            Topology::Single(pool) => pool
-                .query(&[Command::new("PING")], deadline)
-                .await
-                .is_ok_and(|replies| replies.iter().all(is_alive)),
-        }
+    /// Checks which masters respond, and whether they may evict keys.
+    pub async fn check(&self) -> Readiness {
+        let mut readiness = self.monitors.check(&self.topology, self.timeout).await;
+        let policy = self.monitors.eviction.policy();
+        readiness.warnings.extend(policy.map(|policy| eviction::warning(&policy)));
+        readiness
     }
+}
 
-    /// Asks Redis whether it may evict keys, and returns a warning if so.
-    pub async fn eviction_warning(&self) -> Option<String> {
-        let deadline = Instant::now() + self.timeout;
-        self.eviction.update(&self.topology.query_masters(&eviction::query(), deadline).await);
-        self.eviction.policy().map(|policy| eviction::warning(&policy))
+impl Monitors {
+    /// Queries all masters, and notes what they reply.
+    async fn check(&self, topology: &Topology, timeout: Duration) -> Readiness {
+        let deadline = Instant::now() + timeout.min(CHECK_TIMEOUT);
+        let queries = [Command::new("PING"), eviction::query()];
+        let masters = topology.query_masters(&queries, deadline).await;
+        let mut readiness = self.masters.update(&masters);
+        if let Topology::Cluster(cluster) = topology {
+            readiness.warnings.extend(cluster.unserved_slots());
+        }
+        let replies = masters.into_iter().filter_map(|master| master.replies.ok()?.pop());
+        self.eviction.update(&replies.collect::<Vec<_>>());
+        readiness
     }
 }
 
 impl Topology {
-    /// Sends one of the gateway's own queries to every master. Skips masters that do not respond.
-    async fn query_masters(&self, query: &Command, deadline: Instant) -> Vec<Reply> {
+    /// Sends the gateway's own queries to every master.
+    async fn query_masters(&self, queries: &[Command], deadline: Instant) -> Vec<CheckedMaster> {
         match self {
-            Self::Cluster(cluster) => {
-                let outcomes = cluster.query_masters(query, deadline).await;
-                outcomes.into_iter().filter_map(Result::ok).collect()
-            }
+            Self::Cluster(cluster) => cluster.query_masters(queries, deadline).await,
             Self::Single(pool) => {
-                pool.query(std::slice::from_ref(query), deadline).await.unwrap_or_default()
+                let replies = pool.query(queries, deadline).await;
+                vec![CheckedMaster { name: pool.name(), replies }]
             }
         }
     }
 }
 
-/// Checks whether Redis may evict keys, at an interval, until the topology is dropped.
-async fn watch_eviction(
-    monitor: Arc<EvictionMonitor>,
-    topology: Weak<Topology>,
-    timeout: Duration,
-) {
+/// Checks the masters at an interval, until the topology is dropped.
+async fn watch(monitors: Arc<Monitors>, topology: Weak<Topology>, timeout: Duration) {
     while let Some(strong) = topology.upgrade() {
-        monitor.update(&strong.query_masters(&eviction::query(), Instant::now() + timeout).await);
+        monitors.check(&strong, timeout).await;
         drop(strong);
-        sleep(monitor.pause()).await;
+        sleep(monitors.eviction.pause()).await;
     }
 }
 

@@ -1,7 +1,8 @@
 //! All Redis deployments behind the gateway. There is one, except with serverless-redis-http's
 //! configuration, where each token has its own.
 
-use crate::backend::{Backend, DedicatedConnection, Outage, Replies};
+use crate::backend::{Backend, DedicatedConnection, Outage, Readiness, Replies};
+use futures_util::future::join_all;
 use redis_rest::{Command, Reply};
 
 /// All Redis deployments behind the gateway. Each token has the number of its own.
@@ -35,26 +36,20 @@ impl Backends {
         self.of(server)?.open().await
     }
 
-    /// Returns whether each of them is ready.
-    pub async fn are_ready(&self) -> bool {
-        for backend in &self.0 {
-            if !backend.is_ready().await {
-                return false;
+    /// Checks all of them at once. They are ready if at least one is, since each serves tokens of
+    /// its own. Each has its warnings.
+    pub async fn check(&self) -> Readiness {
+        let mut all = Readiness { is_ready: false, warnings: Vec::new() };
+        for Readiness { is_ready, warnings } in join_all(self.0.iter().map(Backend::check)).await {
+            all.is_ready |= is_ready;
+            for warning in warnings {
+                // Several tokens may have the same Redis.
+                if !all.warnings.contains(&warning) {
+                    all.warnings.push(warning);
+                }
             }
         }
-        true
-    }
-
-    /// Returns the text for operators while they are ready, with a warning for each that may evict
-    /// keys.
-    pub async fn ready_text(&self) -> String {
-        let mut text = "ready\n".to_owned();
-        for backend in &self.0 {
-            if let Some(warning) = backend.eviction_warning().await {
-                text.push_str(&format!("{warning}\n"));
-            }
-        }
-        text
+        all
     }
 
     /// The configuration has no token of another number.

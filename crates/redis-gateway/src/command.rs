@@ -51,6 +51,23 @@ mod tests {
         assert!(find(&"X".repeat(1000)).is_none());
     }
 
+    /// A read token may name no key that bounds these, so their arguments must not either. COMMAND
+    /// repeats a description for each name, and so counts its names as values. An end-to-end test
+    /// compares with the arguments that Redis itself documents.
+    #[test]
+    fn commands_without_keys_that_a_read_token_may_send_are_cheap() {
+        let may_read = |row: &&CommandSpec| matches!(row.access, Access::Any | Access::Read);
+        let names_no_key = |row: &&CommandSpec| match row.keys {
+            KeyPositions::Span { first, .. } => first == 0,
+            KeyPositions::Unknown => true,
+            _ => false,
+        };
+        let found = TABLE.iter().filter(may_read).filter(names_no_key).map(|row| row.name);
+        assert_eq!(found.collect::<Vec<_>>(), ["COMMAND", "DBSIZE", "ECHO", "PING", "TIME"]);
+        let docs = (0..200).fold(Command::new("COMMAND").arg("DOCS"), |docs, _| docs.arg("SET"));
+        assert_eq!(values(&docs), 201);
+    }
+
     #[test]
     fn refusal_protects_shared_connections() {
         fn check(arguments: &[&str], passes: bool) {

@@ -8,6 +8,7 @@ mod subscribe;
 
 pub use gateway::Gateway;
 
+use crate::backend::Readiness;
 use crate::config::Reloadable;
 use crate::request::{self, Endpoint, Format, Probe};
 use crate::token::Token;
@@ -70,7 +71,7 @@ pub async fn serve(
 }
 
 /// Serves a request on the admin listener, without authentication: `/healthz`, `/readyz` (503 while
-/// Redis does not respond) and `/metrics`. Any other path is 404.
+/// no master of any Redis responds) and `/metrics`. Any other path is 404.
 pub async fn serve_admin(
     gateway: Arc<Gateway>,
     request: Request<RequestBody>,
@@ -87,11 +88,19 @@ pub async fn serve_admin(
         Probe::Ready if *gateway.stopping.borrow() => {
             text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
         }
-        Probe::Ready if gateway.backends.are_ready().await => {
-            text(StatusCode::OK, gateway.backends.ready_text().await)
-        }
-        Probe::Ready => text(StatusCode::SERVICE_UNAVAILABLE, "Redis does not respond\n"),
+        Probe::Ready => ready(gateway.backends.check().await),
     }
+}
+
+/// Builds the response of `/readyz`, with a line for each warning.
+fn ready(Readiness { is_ready, warnings }: Readiness) -> Response<ResponseBody> {
+    let (status, first) = match is_ready {
+        true => (StatusCode::OK, "ready"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "Redis does not respond"),
+    };
+    let warnings = warnings.iter().map(String::as_str);
+    let lines = std::iter::once(first).chain(warnings).map(|line| format!("{line}\n"));
+    text(status, lines.collect::<String>())
 }
 
 /// Returns whether a request asks only whether the server runs.

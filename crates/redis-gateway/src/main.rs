@@ -102,6 +102,7 @@ async fn serve(config: Config, log: Log) -> Result<(), Box<dyn std::error::Error
         metrics: Arc::clone(&metrics),
         scripts: script::Scripts::default(),
         timeout: config.timeout,
+        memory,
         streams: Arc::new(Semaphore::new(config.streams_max)),
         bodies: Semaphore::new(BODIES_KIB_MAX),
         stopping: stopping.clone(),

@@ -23,6 +23,8 @@ pub struct Metrics {
     pub streams: IntGauge,
     /// Open connections to Redis.
     redis_connections: IntGauge,
+    /// Masters that did not respond to the last check.
+    pub redis_masters_down: IntGauge,
     /// How many Redis deployments may evict keys.
     pub redis_may_evict: IntGauge,
     /// Connections to Redis that were lost.
@@ -85,6 +87,10 @@ impl Metrics {
                 "Log lines dropped because their reader was too slow.",
             )?,
             log,
+            redis_masters_down: gauge(
+                "redis_masters_down",
+                "Masters of Redis that did not respond to the last check.",
+            )?,
             redis_may_evict: gauge(
                 "redis_may_evict",
                 "1 if Redis may evict keys, revocations among them.",

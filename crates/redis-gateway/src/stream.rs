@@ -2,13 +2,14 @@
 //!
 //! Each stream has its own connection to Redis, and lasts as long as its client stays.
 
-use crate::backend::{DedicatedConnection, Outage};
+use crate::backend::{DedicatedConnection, Outage, StreamMemory, StreamReservation};
 use crate::config::Reloadable;
 use crate::metrics::Metrics;
 use crate::token::Token;
 use hyper::body::{Bytes, Frame};
 use redis_rest::{Command, Reply};
 use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,6 +64,8 @@ pub struct StreamLimits {
     /// The hash of the token that opened the stream. The stream ends when the token loses its
     /// permission.
     pub token_hash: [u8; 32],
+    /// The stream ends when what it receives and what waits for its client finds no memory.
+    pub memory: Arc<StreamMemory>,
 }
 
 /// The events of one client. Dropping them closes the connection to Redis.
@@ -76,7 +79,8 @@ pub struct Events {
 
 impl Events {
     /// Subscribes, and returns once Redis has confirmed with a first reply that is not an error. Up
-    /// to 4,096 events, 8 MiB in all, wait for a slow client; then the stream ends.
+    /// to 4,096 events, 8 MiB in all, wait for a slow client; then the stream ends. It ends earlier
+    /// if the memory for all streams and responses is used up.
     ///
     /// # Errors
     ///
@@ -97,7 +101,8 @@ impl Events {
         };
         let (sender, queue) = mpsc::channel(EVENTS_MAX);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
-        let out = EventSender { sender, queued_bytes: Arc::clone(&queued_bytes) };
+        let memory = Arc::clone(&limits.memory);
+        let out = EventSender { sender, queued_bytes: Arc::clone(&queued_bytes), memory };
         let pump = tokio::spawn(pump(connection, first, subscription, out, limits)).abort_handle();
         metrics.streams.inc();
         Ok(Self { queue, queued_bytes, pump, metrics, _permit: permit })
@@ -139,19 +144,38 @@ impl hyper::body::Body for Events {
 struct EventSender {
     sender: mpsc::Sender<Bytes>,
     queued_bytes: Arc<AtomicUsize>,
+    memory: Arc<StreamMemory>,
 }
 
 impl EventSender {
-    /// Queues an event. Returns `false` if the queue is full, which ends the stream.
+    /// Queues an event. Returns `false` if the queue is full, or if too little memory is left. Then
+    /// the stream ends.
     ///
     /// Neither the gateway nor Redis may buffer an unlimited number of events for a slow client.
     fn send(&self, event: Bytes) -> bool {
-        let queued = self.queued_bytes.fetch_add(event.len(), Ordering::Relaxed) + event.len();
-        let fits = queued <= EVENT_BYTES_MAX && self.sender.try_send(event).is_ok();
+        let bytes = event.len();
+        let queued = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let reservation = (queued <= EVENT_BYTES_MAX).then(|| self.memory.reserve(bytes)).flatten();
+        let fits = reservation.is_some_and(|reservation| {
+            let event = QueuedEvent { event, _reservation: reservation };
+            self.sender.try_send(Bytes::from_owner(event)).is_ok()
+        });
         if !fits {
             tracing::warn!(event = "stream_too_slow");
         }
         fits
+    }
+}
+
+/// An event, and its memory until the event is written to the client.
+struct QueuedEvent {
+    event: Bytes,
+    _reservation: StreamReservation,
+}
+
+impl AsRef<[u8]> for QueuedEvent {
+    fn as_ref(&self) -> &[u8] {
+        &self.event
     }
 }
 
@@ -163,7 +187,7 @@ async fn pump(
     out: EventSender,
     limits: StreamLimits,
 ) {
-    let StreamLimits { mut stopping, mut reloadable, token_hash } = limits;
+    let StreamLimits { mut stopping, mut reloadable, token_hash, memory } = limits;
     let mut keepalive = interval(KEEPALIVE_INTERVAL);
     keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     keepalive.tick().await;
@@ -173,8 +197,16 @@ async fn pump(
     }
     loop {
         tokio::select! {
-            reply = connection.next_reply() => {
-                let Ok(reply) = reply else { return };
+            reply = connection.next_message(&memory) => {
+                let reply = match reply {
+                    Ok(reply) => reply,
+                    Err(error) => {
+                        if error.kind() == io::ErrorKind::OutOfMemory {
+                            tracing::warn!(event = "stream_too_slow");
+                        }
+                        return;
+                    }
+                };
                 last_reply = Instant::now();
                 if !event_for(&reply).is_none_or(|event| out.send(event)) {
                     return;
@@ -255,6 +287,57 @@ const EVENT_BYTES_MAX: usize = 8 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::ResponseMemory;
+    use tokio::io::AsyncWriteExt as _;
+
+    const MIB: usize = 1 << 20;
+
+    fn queue(memory: &ResponseMemory) -> (EventSender, mpsc::Receiver<Bytes>) {
+        let (sender, queue) = mpsc::channel(EVENTS_MAX);
+        let memory = StreamMemory::new(memory);
+        (EventSender { sender, queued_bytes: Arc::default(), memory }, queue)
+    }
+
+    #[tokio::test]
+    async fn queues_of_all_streams_share_the_memory_of_responses() {
+        let memory = ResponseMemory::new(2);
+        let (one, mut first) = queue(&memory);
+        let (other, _second) = queue(&memory);
+        let (quick, _third) = queue(&memory);
+        let event = || Bytes::from(vec![b'x'; MIB]);
+        assert!(one.send(event()) && other.send(event()));
+        assert!(!one.send(event()), "no memory is left");
+        assert!(quick.send(Bytes::from_static(b":\n\n")), "small queues are not counted");
+        // The memory of an event is held until the event is written to the client.
+        let written = first.recv().await;
+        assert!(!other.send(event()));
+        drop(written);
+        assert!(other.send(event()));
+    }
+
+    #[tokio::test]
+    async fn message_that_is_being_received_takes_memory() {
+        let memory = ResponseMemory::new(2);
+        let (gateway, mut redis) = tokio::io::duplex(MIB);
+        let mut connection = DedicatedConnection::over(gateway);
+        let account = StreamMemory::new(&memory);
+        let message = |bytes: usize| format!("${bytes}\r\n{}\r\n", "x".repeat(bytes));
+        let send = tokio::spawn(async move {
+            redis.write_all(message(MIB).as_bytes()).await.unwrap();
+            redis.write_all(message(MIB).as_bytes()).await.unwrap();
+            let _ = redis.write_all(message(3 * MIB).as_bytes()).await;
+        });
+        for _ in 0..2 {
+            let reply = connection.next_message(&account).await;
+            assert!(matches!(reply, Ok(Reply::Bulk(_))), "{reply:?}");
+            assert!(StreamMemory::new(&memory).reserve(3 * MIB / 2).is_none());
+        }
+        let error = connection.next_message(&account).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+        drop(connection);
+        send.await.unwrap();
+        assert!(StreamMemory::new(&memory).reserve(2 * MIB).is_some());
+    }
 
     #[test]
     fn event_has_a_data_field_for_each_line() {

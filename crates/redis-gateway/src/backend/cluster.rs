@@ -7,6 +7,7 @@ mod dispatch;
 mod hash_slot;
 mod merge;
 mod nodes;
+mod order;
 mod plan;
 mod redirect;
 mod refresh;
@@ -15,13 +16,14 @@ mod slot_map;
 use super::memory::ReplyMemory;
 use super::outage::Outage;
 use super::pool::Pool;
-use super::protocol::is_alive;
+use super::readiness::CheckedMaster;
 use super::transaction::transact;
 use crate::command::{self, argument_is};
 use crate::metrics::Metrics;
 use crate::redis_url::{Address, ConnectOptions};
-use dispatch::{Outcomes, dispatch, has_time_to_retry, slot_not_served};
+use dispatch::{dispatch, has_time_to_retry, slot_not_served};
 use futures_util::future::join_all;
+use hash_slot::HASH_SLOTS;
 use merge::Merge;
 use nodes::Nodes;
 use plan::{ALL_MASTER_COMMANDS, CROSS_SLOT, PARTS_MAX, TOO_MANY_PARTS, Target, slot, split};
@@ -120,21 +122,31 @@ impl Cluster {
         Ok(self.nodes.pool(&address))
     }
 
-    /// Returns whether every slot has a master, and every master answers.
-    pub async fn is_ready(&self, deadline: Instant) -> bool {
-        let Ok(map) = self.nodes.slot_map(deadline).await else { return false };
-        let replies = self.query_masters(&Command::new("PING"), deadline).await;
-        map.is_complete() && replies.iter().all(|reply| reply.as_ref().is_ok_and(is_alive))
-    }
-
-    /// Sends one of the gateway's own queries to every master, and returns a reply of each.
-    pub async fn query_masters(&self, query: &Command, deadline: Instant) -> Outcomes {
-        let sent = self.nodes.masters().into_iter().map(async |master| {
-            let pool = self.nodes.pool(&master);
-            let replies = pool.query(std::slice::from_ref(query), deadline).await?;
-            replies.into_iter().next().ok_or(Outage::Unreachable)
+    /// Sends the gateway's own queries to every master, or to the seeds while no master is known.
+    pub async fn query_masters(
+        &self,
+        queries: &[Command],
+        deadline: Instant,
+    ) -> Vec<CheckedMaster> {
+        let Ok(map) = self.nodes.slot_map(deadline).await else {
+            let silent = |seed: &Address| CheckedMaster {
+                name: seed.to_string(),
+                replies: Err(Outage::Unreachable),
+            };
+            return self.nodes.seeds.iter().map(silent).collect();
+        };
+        let sent = map.masters.iter().map(async |master| CheckedMaster {
+            name: master.to_string(),
+            replies: self.nodes.pool(master).query(queries, deadline).await,
         });
         join_all(sent).await
+    }
+
+    /// Returns a warning if slots have no master by the current map.
+    pub fn unserved_slots(&self) -> Option<String> {
+        let map = self.nodes.current_slot_map();
+        let unserved = usize::from(HASH_SLOTS).saturating_sub(map.served_slots());
+        (unserved > 0).then(|| format!("warning: {unserved} slots of the Cluster have no master"))
     }
 }
 

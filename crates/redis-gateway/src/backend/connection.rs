@@ -5,7 +5,7 @@
 //! of the commands.
 
 use super::batch::Step;
-use super::memory::ReplyMemory;
+use super::memory::{ReplyMemory, StreamMemory, StreamReservation};
 use crate::redis_url::{Address, ConnectOptions};
 use portcullis_server::step;
 use redis_rest::{Command, Decoder, Reply, TOO_LARGE, encode_resp2_command};
@@ -32,14 +32,27 @@ pub struct DedicatedConnection {
     stream: Box<dyn Stream>,
     decoder: Decoder,
     buffer: Vec<u8>,
+    /// The memory of the message that is just being received.
+    received: Vec<StreamReservation>,
+    /// Whether that message is complete. The decoder releases its memory with the next read.
+    is_complete: bool,
 }
 
 impl DedicatedConnection {
     /// Uses a stream as a connection that is already open.
     #[cfg(test)]
     pub fn over(stream: tokio::io::DuplexStream) -> Self {
-        let (decoder, buffer) = (Decoder::default(), vec![0; READ_BYTES]);
-        Self { stream: Box::new(stream), decoder, buffer }
+        Self::new(Box::new(stream))
+    }
+
+    fn new(stream: Box<dyn Stream>) -> Self {
+        Self {
+            stream,
+            decoder: Decoder::default(),
+            buffer: vec![0; READ_BYTES],
+            received: Vec::new(),
+            is_complete: false,
+        }
     }
 
     /// Connects, by TLS if the options have it, and authenticates (AUTH, SELECT). The caller sets
@@ -49,11 +62,8 @@ impl DedicatedConnection {
     ///
     /// The server can't be reached, its certificate is invalid, or it refuses a command.
     pub async fn open(address: &Address, options: &ConnectOptions) -> Result<Self, OpenError> {
-        let mut connection = Self {
-            stream: connect(address, options).await.map_err(|error| error.to_string())?,
-            decoder: Decoder::default(),
-            buffer: vec![0; READ_BYTES],
-        };
+        let stream = connect(address, options).await.map_err(|error| error.to_string())?;
+        let mut connection = Self::new(stream);
         if let Some(password) = &options.password {
             let auth =
                 options.username.iter().fold(Command::new("AUTH"), |auth, name| auth.arg(name));
@@ -116,6 +126,26 @@ impl DedicatedConnection {
                 return Ok(reply);
             }
             read(&mut self.stream, &mut self.buffer, &mut self.decoder).await?;
+        }
+    }
+
+    /// Returns the next pushed message as [`Self::next_reply`] does. Counts what it receives.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::next_reply`], and [`io::ErrorKind::OutOfMemory`] if too little memory is
+    /// left.
+    pub async fn next_message(&mut self, memory: &Arc<StreamMemory>) -> io::Result<Reply> {
+        loop {
+            if let Some(reply) = self.decoder.next(REPLY_BYTES_MAX).map_err(io::Error::other)? {
+                self.is_complete = true;
+                return Ok(reply);
+            }
+            let count = read(&mut self.stream, &mut self.buffer, &mut self.decoder).await?;
+            if std::mem::take(&mut self.is_complete) {
+                self.received.clear();
+            }
+            self.received.push(memory.reserve(count).ok_or(io::ErrorKind::OutOfMemory)?);
         }
     }
 
@@ -323,13 +353,13 @@ async fn read(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut [u8],
     decoder: &mut Decoder,
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let count = stream.read(buffer).await?;
     if count == 0 {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "Redis closed the connection"));
     }
     decoder.push(buffer.get(..count).unwrap_or_default());
-    Ok(())
+    Ok(count)
 }
 
 async fn connect(address: &Address, options: &ConnectOptions) -> io::Result<Box<dyn Stream>> {

@@ -1,10 +1,10 @@
-//! The memory of the replies and responses of all requests in progress.
+//! The memory of the replies and responses of all requests in progress, and of event streams.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The memory for all requests in progress. Its clones are one memory.
+/// The memory for all requests in progress, and all event streams. Its clones are one memory.
 #[derive(Clone)]
 pub struct ResponseMemory {
     /// One permit for each KiB.
@@ -101,7 +101,70 @@ impl ReplyMemory {
     }
 }
 
-/// Replies and bodies of up to this size are not counted.
+/// The memory of one event stream: what it receives from Redis, and what waits for its client.
+pub struct StreamMemory {
+    permits: Arc<Semaphore>,
+    held: Mutex<StreamBytes>,
+}
+
+#[derive(Default)]
+struct StreamBytes {
+    bytes: usize,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Memory of a stream that is reserved until it is dropped.
+pub struct StreamReservation {
+    memory: Arc<StreamMemory>,
+    bytes: usize,
+}
+
+impl StreamMemory {
+    /// Creates an account of a stream, which holds nothing yet.
+    pub fn new(memory: &ResponseMemory) -> Arc<Self> {
+        Arc::new(Self { permits: Arc::clone(&memory.permits), held: Mutex::default() })
+    }
+
+    /// Reserves memory. Returns `None` if too little is left, and the stream must end.
+    pub fn reserve(self: &Arc<Self>, bytes: usize) -> Option<StreamReservation> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let total = held.bytes.saturating_add(bytes);
+        let missing = counted_kib(total).saturating_sub(held.kib());
+        if missing > 0 {
+            let missing = u32::try_from(missing).ok()?;
+            let more = Arc::clone(&self.permits).try_acquire_many_owned(missing).ok()?;
+            match &mut held.permit {
+                Some(permit) => permit.merge(more),
+                none => *none = Some(more),
+            }
+        }
+        held.bytes = total;
+        Some(StreamReservation { memory: Arc::clone(self), bytes })
+    }
+}
+
+impl StreamBytes {
+    fn kib(&self) -> usize {
+        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+}
+
+impl Drop for StreamReservation {
+    fn drop(&mut self) {
+        let mut held = self.memory.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.bytes = held.bytes.saturating_sub(self.bytes);
+        let excess = held.kib().saturating_sub(counted_kib(held.bytes));
+        // Dropping the part that is split off releases it.
+        drop(held.permit.as_mut().and_then(|permit| permit.split(excess)));
+    }
+}
+
+/// Returns how many KiB of a stream's bytes are counted.
+fn counted_kib(bytes: usize) -> usize {
+    if bytes <= FREE_BYTES { 0 } else { bytes.div_ceil(1024) }
+}
+
+/// Replies and bodies of up to this size are not counted, nor is as much of a stream.
 const FREE_BYTES: usize = 16 << 10;
 
 #[cfg(test)]
@@ -127,5 +190,22 @@ mod tests {
         assert!(second.reserve(MIB).is_some());
         assert!(ReplyMemory::new(&memory).grow(MIB));
         drop(body);
+    }
+    #[test]
+    fn streams_and_responses_share_the_memory() {
+        let memory = ResponseMemory::new(2);
+        let (one, other) = (StreamMemory::new(&memory), StreamMemory::new(&memory));
+        let small: Vec<_> = (0..16).map(|_| one.reserve(1024).unwrap()).collect();
+        assert_eq!(memory.permits.available_permits(), 2048, "small amounts are not counted");
+        let large = one.reserve(MIB).unwrap();
+        assert!(other.reserve(MIB).is_none() && other.reserve(10_000).is_some());
+        let response = ReplyMemory::new(&memory);
+        assert!(!response.grow(MIB), "a response has only what streams leave");
+        drop(small);
+        assert_eq!(memory.permits.available_permits(), 1024);
+        let second = other.reserve(MIB).unwrap();
+        drop((large, second));
+        assert_eq!(memory.permits.available_permits(), 2048, "all of it is released");
+        assert!(one.reserve(2 * MIB).is_some());
     }
 }

@@ -99,6 +99,11 @@ impl Pool {
             .any(|connection| matches!(*connection.state.borrow(), ConnectionState::Up(_)))
     }
 
+    /// Returns the server's address, or the name by which Sentinels know it.
+    pub fn name(&self) -> String {
+        self.source.to_string()
+    }
+
     /// Sends commands step by step over one connection, and returns all replies.
     ///
     /// # Errors

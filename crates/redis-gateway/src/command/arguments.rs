@@ -69,9 +69,27 @@ fn sorted_values(command: &Command) -> usize {
     patterns.saturating_mul(elements).max(words.saturating_sub(1)).max(1)
 }
 
-/// Commands that may name one value several times, or whose reply has those of many keys.
-const NAMING: [&str; 9] =
-    ["HGETDEL", "HGETEX", "HMGET", "MGET", "SUNION", "XCLAIM", "XREAD", "XREADGROUP", "ZUNION"];
+/// Commands that may name one value several times, or whose reply has those of many keys. Also
+/// commands whose time grows by a whole value, or by a description of a command, with each name.
+const NAMING: [&str; 17] = [
+    "COMMAND",
+    "HGETDEL",
+    "HGETEX",
+    "HMGET",
+    "MGET",
+    "PFCOUNT",
+    "SDIFF",
+    "SINTER",
+    "SINTERCARD",
+    "SUNION",
+    "XCLAIM",
+    "XREAD",
+    "XREADGROUP",
+    "ZDIFF",
+    "ZINTER",
+    "ZINTERCARD",
+    "ZUNION",
+];
 /// Commands that draw random members.
 const DRAWING: [&str; 4] = ["HRANDFIELD", "SRANDMEMBER", "VRANDMEMBER", "ZRANDMEMBER"];
 

@@ -59,7 +59,7 @@ impl Family {
 /// The permission that a command requires.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Access {
-    /// Allowed for every token: it reads and changes no data.
+    /// Allowed for every token: it reads and changes no data, and no argument makes it expensive.
     Any,
     /// Allowed for tokens that name it. It can lose data, block the server, or reconfigure it.
     Dangerous,

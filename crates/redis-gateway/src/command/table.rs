@@ -159,7 +159,7 @@ pub const TABLE: &[CommandSpec] = &[
     row("LLEN", Family::List, Access::Read, KEY),
     row("LMOVE", Family::List, Access::Full, TWO),
     row("LMPOP", Family::List, Access::Full, counted(1)),
-    row("LOLWUT", Family::Server, Access::Any, NONE),
+    row("LOLWUT", Family::Server, Access::Dangerous, NONE),
     row("LPOP", Family::List, Access::Full, KEY),
     row("LPOS", Family::List, Access::Read, KEY),
     row("LPUSH", Family::List, Access::Full, KEY),

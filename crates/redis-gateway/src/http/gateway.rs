@@ -1,5 +1,6 @@
 //! The state that all requests share.
 
+use crate::backend::ResponseMemory;
 use crate::backends::Backends;
 use crate::config::Reloadable;
 use crate::metrics::Metrics;
@@ -24,6 +25,8 @@ pub struct Gateway {
     pub scripts: Scripts,
     /// How long Redis may take for one request.
     pub timeout: Duration,
+    /// The memory of responses, which streams share.
+    pub memory: ResponseMemory,
     /// One permit for each stream.
     pub streams: Arc<Semaphore>,
     /// One permit for each KiB of the bodies and commands of requests in progress.

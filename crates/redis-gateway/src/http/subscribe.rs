@@ -2,6 +2,7 @@
 
 use super::gateway::Gateway;
 use super::response::{ResponseBody, error, set_header, unavailable};
+use crate::backend::StreamMemory;
 use crate::request::{self, Endpoint};
 use crate::stream::{Events, StreamLimits, SubscribeError, Subscription};
 use crate::token::Token;
@@ -44,6 +45,7 @@ pub async fn subscribe(
         stopping: gateway.stopping.clone(),
         reloadable: gateway.reloadable.clone(),
         token_hash: token.hash,
+        memory: StreamMemory::new(&gateway.memory),
     };
     let metrics = Arc::clone(&gateway.metrics);
     let timeout = gateway.timeout;

@@ -49,13 +49,23 @@ fn full_token_may_not_send_dangerous_commands() {
     check(
         &tokens(&format!("[[token]]\nname='a'\nrole='full'\nsecret='{SECRET}'")),
         &["GET k", "set k v", "SCAN 0", "EVAL x 0", "JSON.SET k $ 1", "INFO"],
-        &["FLUSHALL", "flushdb", "CONFIG GET *", "DEBUG SLEEP 1", "SHUTDOWN", "KEYS *", "NOSUCH k"],
+        &[
+            "FLUSHALL",
+            "flushdb",
+            "CONFIG GET *",
+            "DEBUG SLEEP 1",
+            "SHUTDOWN",
+            "KEYS *",
+            "LOLWUT VERSION 5 1000 1 200",
+            "NOSUCH k",
+        ],
     );
     check(
         &tokens(&format!(
-            "[[token]]\nname='a'\nrole='full'\nalso=['flushdb','NOSUCH']\nsecret='{SECRET}'"
+            "[[token]]\nname='a'\nrole='full'\nalso=['flushdb','LOLWUT','NOSUCH']\n\
+             secret='{SECRET}'"
         )),
-        &["FLUSHDB", "nosuch k"],
+        &["FLUSHDB", "LOLWUT", "nosuch k"],
         &["FLUSHALL", "KEYS *"],
     );
 }
@@ -76,6 +86,8 @@ fn read_token_may_only_read() {
             "SRANDMEMBER k",
             "HRANDFIELD k -9",
             &format!("MGET{}", " k".repeat(128)),
+            &format!("PFCOUNT{}", " k".repeat(128)),
+            "COMMAND DOCS GET SET",
         ],
         &[
             "SET k v",
@@ -108,6 +120,11 @@ fn read_token_may_only_read() {
             "SORT_RO k LIMIT 0 1 LIMIT 0 129 GET doc:*",
             "SORT_RO k GET LIMIT GET 5 GET doc:*",
             &format!("SUNION{}", " k".repeat(129)),
+            &format!("PFCOUNT{}", " k".repeat(129)),
+            &format!("SDIFF{}", " k".repeat(129)),
+            &format!("COMMAND DOCS{}", " SET".repeat(128)),
+            "LOLWUT",
+            "LOLWUT VERSION 5 1000 1 200",
             &format!("ZUNION 128{}", " k".repeat(128)),
         ],
     );

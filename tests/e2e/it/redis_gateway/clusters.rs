@@ -5,7 +5,7 @@ use crate::support::gateway::{Gateway, TOKEN};
 use crate::support::http::{assert_refused, client, get_with};
 use crate::support::load::under_load;
 use crate::support::process::free_ports;
-use crate::support::redis_server::{Redis, connection};
+use crate::support::redis_server::{Redis, connection, role};
 use crate::support::stack::{Stack, Tokens};
 use serde_json::{Value, json};
 use std::process::Command;
@@ -267,6 +267,7 @@ async fn cluster_behaves_as_one_redis() {
     let moving = slot("{t}");
     let [(from, from_id), (to, to_id)] = cluster.owner(moving);
     gateway.run(json!(["SET", "{t}a", "old"])).await;
+    gateway.run(json!(["RPUSH", "{t}list", "x", "y"])).await;
     let set = |port: u16, arguments: &[&str]| {
         let mut command = redis::cmd("CLUSTER");
         let () =
@@ -275,14 +276,35 @@ async fn cluster_behaves_as_one_redis() {
     set(to, &["IMPORTING", &from_id]);
     set(from, &["MIGRATING", &to_id]);
     let settle = async {
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        tokio::time::sleep(Duration::from_millis(600)).await;
         set(to, &["STABLE"]);
         set(from, &["STABLE"]);
     };
-    let commands = json!([["DEL", "{t}a", "{t}b"], ["SET", "{t}a", "new"]]);
-    let ((status, body), ()) = tokio::join!(gateway.send("/pipeline", commands), settle);
-    assert_eq!((status, body), (200, json!([{ "result": 1 }, { "result": "OK" }])));
-    assert_eq!(gateway.run(json!(["GET", "{t}a"])).await, "new");
+    let one = json!([
+        ["DEL", "{t}a", "{t}b"],
+        ["SET", "{t}a", "new"],
+        ["DEL", "{t}a", "{t}b"],
+        ["SET", "{t}a", "newer"],
+    ]);
+    // Its first command has all keys on one node. By then the slot is known to be moving.
+    let two = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let commands = json!([
+            ["LMOVE", "{t}list", "{t}list", "LEFT", "RIGHT"],
+            ["DEL", "{t}list", "{t}b"],
+            ["RPUSH", "{t}list", "z"],
+        ]);
+        gateway.send("/pipeline", commands).await
+    };
+    let (one, two, ()) = tokio::join!(gateway.send("/pipeline", one), two, settle);
+    let results = |results: Vec<Value>| {
+        let items = results.into_iter().map(|result| json!({ "result": result }));
+        (200, Value::Array(items.collect()))
+    };
+    assert_eq!(one, results(vec![json!(1), json!("OK"), json!(1), json!("OK")]));
+    assert_eq!(gateway.run(json!(["GET", "{t}a"])).await, "newer");
+    assert_eq!(two, results(vec![json!("x"), json!(1), json!(1)]));
+    assert_eq!(gateway.run(json!(["LRANGE", "{t}list", 0, -1])).await, json!(["z"]));
 
     // Many keys are divided among nodes quickly.
     let many: Vec<String> = (0..100_000).map(|n| format!("many{n}")).collect();
@@ -396,4 +418,93 @@ async fn fan_out_of_a_pipeline_is_bounded() {
     let sizes = vec![json!(["DBSIZE"]); 10_000];
     let (status, body) = gateway.send("/pipeline", json!(sizes)).await;
     assert_eq!((status, &body[9_999]["result"]), (200, &json!(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipeline_of_writes_to_the_same_keys_takes_few_round_trips() {
+    let cluster = Cluster::start();
+    let gateway = Gateway::start(&cluster.url(), &[]);
+    gateway.ready().await;
+    let reads = || -> u64 {
+        let infos = cluster.servers.iter().map(|server| {
+            let mut connection = server.connection();
+            let info: String = redis::cmd("INFO").arg("stats").query(&mut connection).unwrap();
+            let line = info.lines().find_map(|line| line.strip_prefix("total_reads_processed:"));
+            line.unwrap().trim().parse::<u64>().unwrap()
+        });
+        infos.sum()
+    };
+    let items: Vec<String> = (0..2000).map(|n| n.to_string()).collect();
+    gateway.run(json!([&["RPUSH".to_owned(), "{u}a".to_owned()], &items[..]].concat())).await;
+    let moves = vec![json!(["LMOVE", "{u}a", "{u}b", "LEFT", "RIGHT"]); 3000];
+    let (before, begun) = (reads(), Instant::now());
+    let (status, body) = gateway.send("/pipeline", json!(moves)).await;
+    let (taken, reads) = (begun.elapsed(), reads() - before);
+    println!("3000 moves took {taken:?}; Redis read {reads} times");
+    assert_eq!(status, 200);
+    for (n, item) in body.as_array().unwrap().iter().enumerate() {
+        assert_eq!(*item, json!({ "result": items.get(n) }), "{n}");
+    }
+    // A step has 64 commands. The servers also read from each other meanwhile.
+    assert!(reads < 300, "Redis read {reads} times");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_master_leaves_the_store_ready() {
+    let cluster = Cluster::start();
+    let gateway = Gateway::start(&cluster.url(), &[]);
+    gateway.ready().await;
+    let keys: Vec<String> = (0..30).map(|n| format!("k{n}")).collect();
+    for key in &keys {
+        gateway.run(json!(["SET", key, 1])).await;
+    }
+    let read = async |path: &str| {
+        let response = client().get(format!("{}{path}", gateway.admin_url)).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    assert_eq!(read("/readyz").await, (200, "ready\n".to_owned()));
+    // Nothing takes the place of the master, and the others serve their own slots.
+    let (masters, replicas): (Vec<&Redis>, Vec<&Redis>) =
+        cluster.servers.iter().partition(|server| role(server) == "master");
+    for server in &masters {
+        let set = ["SET", "cluster-require-full-coverage", "no"];
+        let () = redis::cmd("CONFIG").arg(&set).query(&mut server.connection()).unwrap();
+    }
+    replicas.iter().for_each(|server| server.process.signal("-KILL"));
+    masters[0].process.signal("-KILL");
+    let dead = format!("warning: Redis at 127.0.0.1:{} does not respond\n", masters[0].port);
+    let begun = Instant::now();
+    loop {
+        let (status, text) = read("/readyz").await;
+        assert_eq!(status, 200, "{text}");
+        if text.contains(&dead) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{text}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let gauge = |count: usize| format!("portcullis_redis_gateway_redis_masters_down {count}\n");
+    assert!(read("/metrics").await.1.contains(&gauge(1)));
+    let mut served = 0;
+    for key in &keys {
+        let (status, _) = gateway.send("/", json!(["GET", key])).await;
+        served += usize::from(status == 200);
+    }
+    assert!((10..30).contains(&served), "{served} of 30 keys are served");
+    // A master that hangs fails no probe either.
+    masters[1].process.signal("-STOP");
+    let begun = Instant::now();
+    let (status, text) = read("/readyz").await;
+    assert_eq!(status, 200, "{text}");
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    masters[1].process.signal("-KILL");
+    masters[2].process.signal("-KILL");
+    let begun = Instant::now();
+    while read("/readyz").await.0 != 503 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{}", gateway.process.text());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (_, text) = read("/readyz").await;
+    assert!(text.starts_with("Redis does not respond\n") && text.contains(&dead), "{text}");
+    assert!(read("/metrics").await.1.contains(&gauge(3)));
 }

@@ -30,6 +30,16 @@ fn peak(redis: &Redis) -> u64 {
     line.trim().parse().unwrap()
 }
 
+/// Returns the most memory that the redis gateway had at once, in MB.
+fn resident_peak(gateway: &Gateway) -> u64 {
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", gateway.process.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let resident = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024;
+    println!("at most {resident} MB resident");
+    resident
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pipeline_of_large_replies_does_not_fill_redis() {
     // If the test fails, it must not use up the memory of the machine.
@@ -110,14 +120,7 @@ async fn responses_together_have_a_bound() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let status =
-        std::fs::read_to_string(format!("/proc/{}/status", gateway.process.pid())).unwrap();
-    let resident: u64 = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
-        .unwrap();
-    println!("at most {} MB resident", resident / 1024);
+    let resident = resident_peak(&gateway);
     let response = gateway.post("/", json!(["GET", "large"])).await;
     let retry_after = field(&response, "retry-after");
     let (status, body) = read_reply(response).await;
@@ -128,9 +131,70 @@ async fn responses_together_have_a_bound() {
         gateway.send("/pipeline", json!([["GET", "large"], ["GET", "small"]])).await;
     assert_eq!(status, 503, "{body}");
     assert_eq!(gateway.run(json!(["GET", "small"])).await, "y", "small ones are answered");
-    assert!(resident < 400 * 1024, "{} MB resident", resident / 1024);
+    assert!(resident < 400, "{resident} MB resident");
     // When the clients are gone, there is memory again.
     drop(silent);
+    let begun = Instant::now();
+    while gateway.post("/", json!(["GET", "large"])).await.status() != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}", gateway.process.text());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Returns whether the redis gateway has received every message.
+fn has_sent_all(connection: &mut redis::Connection) -> bool {
+    let list = ["LIST", "TYPE", "pubsub"];
+    let clients: String = redis::cmd("CLIENT").arg(&list).query(connection).unwrap();
+    clients.lines().all(|client| client.contains(" omem=0 "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn event_streams_together_have_a_bound() {
+    let redis = Redis::start(&[]);
+    let gateway = start(&redis, &[("GATEWAY_RESPONSE_MEMORY_MIB", "128")]);
+    let head = format!(
+        "GET /subscribe/flood HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
+    );
+    // Clients that never read their events.
+    let mut silent: Vec<TcpStream> = Vec::new();
+    for _ in 0..50 {
+        let mut stream = gateway.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        silent.push(stream);
+    }
+    let mut connection = redis.connection();
+    let mut subscribers = || -> u64 {
+        let answer: (String, u64) =
+            redis::cmd("PUBSUB").arg("NUMSUB").arg("flood").query(&mut connection).unwrap();
+        answer.1
+    };
+    let begun = Instant::now();
+    while subscribers() < 50 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}", gateway.process.text());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let payload = "x".repeat(1 << 20);
+    let mut publisher = redis.connection();
+    // Without a bound for all together, half of each queue would be 200 MB.
+    for _ in 0..24 {
+        let receivers: u64 =
+            redis::cmd("PUBLISH").arg("flood").arg(&payload).query(&mut publisher).unwrap();
+        if receivers == 0 {
+            break;
+        }
+        let begun = Instant::now();
+        while !has_sent_all(&mut publisher) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{}", gateway.process.text());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    gateway.process.says("stream_too_slow").await;
+    let resident = resident_peak(&gateway);
+    println!("{} of 50 streams are left", subscribers());
+    assert!(resident < 300, "{resident} MB resident");
+    // When the clients are gone, there is memory again.
+    drop(silent);
+    gateway.run(json!(["SET", "large", "x".repeat(1_000_000)])).await;
     let begun = Instant::now();
     while gateway.post("/", json!(["GET", "large"])).await.status() != 200 {
         assert!(begun.elapsed() < Duration::from_secs(20), "{}", gateway.process.text());

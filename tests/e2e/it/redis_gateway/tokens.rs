@@ -6,6 +6,7 @@ use crate::support::process::Folder;
 use crate::support::redis_server::Redis;
 use redis::Value as Reply;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 
 const READ: &str = "read-read-read-read-read-read-read";
 const ONE: &str = "one-one-one-one-one-one-one-one-one";
@@ -48,8 +49,11 @@ async fn read_token_cannot_run_write_commands() {
     let gateway = start(&redis);
     let mut connection = redis.connection();
     let commands: Vec<Reply> = redis::cmd("COMMAND").query(&mut connection).unwrap();
-    let mut counts = [0; 3];
+    let docs: HashMap<String, Reply> =
+        redis::cmd("COMMAND").arg("DOCS").query(&mut connection).unwrap();
+    let mut counts = [0; 4];
     for command in commands {
+        let names_no_key = names_no_key(&command);
         let Reply::Array(info) = command else { panic!("{command:?}") };
         let name: String = redis::from_redis_value(info[0].clone()).unwrap();
         let flags: Vec<String> = redis::from_redis_value(info[2].clone()).unwrap();
@@ -61,6 +65,11 @@ async fn read_token_cannot_run_write_commands() {
         if is("write") || is("admin") || is("pubsub") {
             assert!(status == 400 && refused, "{name} {flags:?}: {error}");
             counts[0] += 1;
+        }
+        // Without a key, only the number itself bounds the reply.
+        if names_no_key && takes_a_number(&docs[&name]) {
+            assert!(status == 400 && refused, "{name} {flags:?}: {error}");
+            counts[3] += 1;
         }
         let (_, error) = send(&gateway, ADMIN, &[name.clone(), "in:x".to_owned()]).await;
         assert!(!error.starts_with("ERR unknown command"), "{name} is not in the table");
@@ -76,6 +85,33 @@ async fn read_token_cannot_run_write_commands() {
         }
     }
     assert!(counts[0] > 100 && counts[1] > 10 && counts[2] > 10, "{counts:?}");
+    assert!(counts[3] > 10, "{counts:?}");
+    // Redis would be busy for four seconds, and write a reply of 300 MB.
+    let (status, error) = send(&gateway, READ, &words("LOLWUT VERSION 5 1000 1 200")).await;
+    assert!(status == 400 && error.starts_with("NOPERM"), "{status} {error}");
+    let repeated = |name: &str| words(&format!("{name}{}", " h".repeat(100_000)));
+    for name in ["PFCOUNT", "SDIFF", "SINTER", "COMMAND DOCS"] {
+        let (status, error) = send(&gateway, READ, &repeated(name)).await;
+        assert!(status == 400 && error.starts_with("NOPERM"), "{name}: {status} {error}");
+    }
+}
+
+/// Returns whether neither a command nor its subcommands name a key, by a reply to `COMMAND`.
+fn names_no_key(command: &Reply) -> bool {
+    let Reply::Array(info) = command else { panic!("{command:?}") };
+    let [Reply::Array(specs), Reply::Array(subcommands)] = &info[8..10] else {
+        panic!("{command:?}")
+    };
+    specs.is_empty() && subcommands.iter().all(names_no_key)
+}
+
+/// Returns whether an argument of a command is a number, by a reply to `COMMAND DOCS`.
+fn takes_a_number(docs: &Reply) -> bool {
+    let Reply::Array(items) = docs else { return false };
+    let is = |item: &Reply, names: &[&str]| matches!(item, Reply::BulkString(text) if names.iter().any(|name| name.as_bytes() == text));
+    let types = items.windows(2).filter(|pair| is(&pair[0], &["type"]));
+    types.into_iter().any(|pair| is(&pair[1], &["integer", "double"]))
+        || items.iter().any(takes_a_number)
 }
 
 /// Commands with `out:1` as one key, or as a possible key. All other keys begin with `in:`.
@@ -174,6 +210,7 @@ async fn full_token_runs_dangerous_commands_only_if_listed() {
         "CLUSTER INFO",
         "MIGRATE h 1 k 0 1",
         "RESTORE k 0 x",
+        "LOLWUT",
     ] {
         let (status, body) = gateway.send("/", json!(words(command))).await;
         let error = body["error"].as_str().unwrap_or_default();

@@ -258,3 +258,56 @@ async fn sentinel_failover_is_followed() {
     assert!(seen.iter().all(|seen| seen.gap < Duration::from_secs(5)), "{seen:?}");
     assert_eq!(gateway.run(json!(["SET", "after", 2])).await, "OK");
 }
+
+/// With serverless-redis-http's file each token has a Redis of its own.
+#[tokio::test]
+async fn dead_redis_of_one_token_leaves_the_others_ready() {
+    let secret = "redis-password";
+    let one = Redis::start(&["--requirepass", secret]);
+    let other = Redis::start(&[]);
+    let folder = Folder::new();
+    let url = |redis: &Redis| format!("redis://:{secret}@127.0.0.1:{}", redis.port);
+    let tokens = json!({
+        "token-of-one": { "srh_id": "one", "connection_string": url(&one) },
+        "token-of-other": { "srh_id": "other", "connection_string": other.url() },
+    });
+    std::fs::create_dir(folder.file("srh-config")).unwrap();
+    folder.write("srh-config/tokens.json", &tokens.to_string());
+    let [port, admin_port] = free_ports();
+    let mut command = Gateway::command();
+    command
+        .current_dir(folder.file(""))
+        .env("SRH_MODE", "file")
+        .env("SRH_PORT", port.to_string())
+        .env("GATEWAY_ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"));
+    let gateway = Process::start(&mut command, folder.file("gateway.log"));
+    wait_for_port(port, &gateway);
+    let read = async || {
+        let url = format!("http://127.0.0.1:{admin_port}/readyz");
+        let response = get(&url).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let wait_for = async |expect: (u16, &str)| {
+        let begun = Instant::now();
+        loop {
+            let (status, text) = read().await;
+            if (status, text.as_str()) == expect {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "{status} {text}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    wait_for((200, "ready\n")).await;
+    let dead =
+        |redis: &Redis| format!("warning: Redis at 127.0.0.1:{} does not respond\n", redis.port);
+    one.process.signal("-KILL");
+    let lines = format!("ready\n{}", dead(&one));
+    wait_for((200, &lines)).await;
+    let request =
+        client().get(format!("http://127.0.0.1:{port}/ping")).bearer_auth("token-of-other");
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    other.process.signal("-KILL");
+    let lines = format!("Redis does not respond\n{}{}", dead(&one), dead(&other));
+    wait_for((503, &lines)).await;
+}

@@ -4,6 +4,7 @@
 //! again. A part whose fate is unknown is never sent again.
 
 use super::nodes::Nodes;
+use super::order::{Order, Placement};
 use super::plan::{Part, Target, keys};
 use super::redirect::Redirect;
 use super::slot_map::SlotMap;
@@ -21,95 +22,37 @@ use tokio::time::Instant;
 /// The results of all parts, in the order of the parts.
 pub type Outcomes = Vec<Result<Reply, Outage>>;
 
-/// A part without a final outcome.
-struct PendingPart {
-    part: usize,
-    redirected: Option<Redirected>,
-    attempts: usize,
-}
-
-/// A node that a part was redirected to.
-struct Redirected {
-    to: Address,
-    /// Whether the node requires ASKING first.
-    asking: bool,
-}
-
-/// The parts to send now, and those that wait for an earlier part.
-struct Schedule {
-    groups: HashMap<Address, Vec<PendingPart>>,
-    waiting: Vec<PendingPart>,
-}
-
 /// Sends each part to its node, and sends redirected parts again until the deadline.
 ///
-/// The parts of one node go in order.
+/// No part runs before one that it follows; see [`Order`].
 pub async fn dispatch(
     nodes: &Nodes,
     parts: &[Part],
     memory: &Arc<ReplyMemory>,
     deadline: Instant,
 ) -> Outcomes {
-    let mut outcomes: Outcomes = parts.iter().map(|_| Err(Outage::Unreachable)).collect();
-    let mut pending: Vec<PendingPart> =
-        (0..parts.len()).map(|part| PendingPart { part, redirected: None, attempts: 0 }).collect();
-    while !pending.is_empty() {
-        let Ok(map) = nodes.slot_map(deadline).await else { return outcomes };
+    let mut progress = Progress::new(nodes, parts);
+    while !progress.order.is_complete() {
+        let Ok(map) = nodes.slot_map(deadline).await else { return progress.outcomes };
         if Instant::now() >= deadline {
             break;
         }
-        let Schedule { groups, mut waiting } = schedule(nodes, parts, pending, &map, &mut outcomes);
-        let sent = groups.into_iter().map(|(address, group)| async move {
-            let replies = send(nodes, parts, &address, &group, memory, deadline).await;
-            (address, group, replies)
+        let sent = progress.schedule(&map).into_iter().map(async |Group { address, members }| {
+            let replies = send(nodes, parts, &address, &members, memory, deadline).await;
+            (address, members, replies)
         });
         let mut map_is_stale = false;
-        for (address, group, replies) in join_all(sent).await {
-            let replies = match replies {
-                Ok(replies) => replies,
+        for (address, members, replies) in join_all(sent).await {
+            match replies {
+                Ok(replies) => {
+                    map_is_stale |= progress.read_replies(&map, &address, &members, replies);
+                }
                 Err(outage) => {
                     nodes.request_refresh();
-                    group.iter().for_each(|one| settle(&mut outcomes, one.part, Err(outage)));
-                    continue;
-                }
-            };
-            let redirects: Vec<Option<Redirect>> = group
-                .iter()
-                .zip(&replies)
-                .map(|(one, reply)| accepted_redirect(one, reply, parts, &map, &address))
-                .collect();
-            let rejected = group.iter().zip(&redirects).map(|(one, own)| (one.part, own.is_some()));
-            let overtaken = overtaken(&rejected.collect::<Vec<_>>(), parts);
-            for ((mut one, reply), redirect) in group.into_iter().zip(replies).zip(redirects) {
-                settle(&mut outcomes, one.part, Ok(reply));
-                if overtaken.contains(&one.part) {
-                    continue;
-                }
-                one.attempts += 1;
-                one.redirected = match redirect {
-                    Some(Redirect::Ask { to, .. }) if map.known.contains(&to) => {
-                        Some(Redirected { to, asking: true })
-                    }
-                    Some(Redirect::Moved { to, .. })
-                        if map.known.contains(&to) && to != address =>
-                    {
-                        nodes.request_refresh();
-                        Some(Redirected { to, asking: false })
-                    }
-                    // Sent to a node that the map does not have yet, or sent later.
-                    Some(_) => {
-                        map_is_stale = true;
-                        None
-                    }
-                    None => continue,
-                };
-                if one.attempts < ATTEMPTS_MAX || one.redirected.is_none() {
-                    waiting.push(one);
+                    members.iter().for_each(|member| progress.finish(member.part, Err(outage)));
                 }
             }
         }
-        waiting.sort_by_key(|one| one.part);
-        pending = waiting;
         if map_is_stale {
             if !has_time_to_retry(deadline) {
                 break;
@@ -117,11 +60,199 @@ pub async fn dispatch(
             nodes.wait_for_newer_map(&map).await;
         }
     }
-    // A part that a node rejected keeps its error. A part that is still waiting was never sent.
-    for one in pending.iter().filter(|one| one.attempts == 0) {
-        settle(&mut outcomes, one.part, Err(Outage::Deadline));
+    progress.into_outcomes()
+}
+
+/// The parts of one request on their way.
+struct Progress<'a> {
+    nodes: &'a Nodes,
+    parts: &'a [Part],
+    order: Order,
+    attempts: Vec<Attempts>,
+    /// The slots in which a part with several keys ran.
+    steady_slots: HashSet<u16>,
+    outcomes: Outcomes,
+}
+
+/// The attempts to run one part.
+#[derive(Clone, Default)]
+struct Attempts {
+    count: usize,
+    /// The node that it was redirected to.
+    redirected: Option<Redirected>,
+}
+
+#[derive(Clone)]
+struct Redirected {
+    to: Address,
+    /// Whether the node requires ASKING first.
+    asking: bool,
+}
+
+/// The parts to send to one node, in order.
+struct Group {
+    address: Address,
+    members: Vec<Member>,
+}
+
+struct Member {
+    part: usize,
+    asking: bool,
+}
+
+impl<'a> Progress<'a> {
+    fn new(nodes: &'a Nodes, parts: &'a [Part]) -> Self {
+        Self {
+            nodes,
+            parts,
+            order: Order::new(parts),
+            attempts: vec![Attempts::default(); parts.len()],
+            steady_slots: HashSet::new(),
+            outcomes: parts.iter().map(|_| Err(Outage::Unreachable)).collect(),
+        }
     }
-    outcomes
+
+    /// Groups the parts to send now by node.
+    fn schedule(&mut self, map: &SlotMap) -> Vec<Group> {
+        let Self { nodes, parts, order, attempts, steady_slots, outcomes } = self;
+        let mut groups: Vec<Group> = Vec::new();
+        let mut indexes: HashMap<Address, usize> = HashMap::new();
+        let round = order.next_round(|index| {
+            let (part, tried) = (parts.get(index)?, attempts.get(index)?);
+            let redirected = tried.redirected.as_ref().map(|redirected| redirected.to.clone());
+            let Some(address) = redirected.or_else(|| nodes.resolve(&part.target, map)) else {
+                nodes.request_refresh();
+                settle(outcomes, index, Ok(slot_not_served()));
+                return None;
+            };
+            let node = *indexes.entry(address).or_insert_with_key(|address| {
+                groups.push(Group { address: address.clone(), members: Vec::new() });
+                groups.len() - 1
+            });
+            // While a slot moves, a node may reject this part and run a later one with fewer keys.
+            // Only a rejection shows that the slot moves. So the first such part goes ahead.
+            let goes_ahead = match part.target {
+                Target::Slot(slot) if part.has_several_keys => {
+                    tried.count > 0 || !steady_slots.contains(&slot) || nodes.is_moving(slot)
+                }
+                Target::AnyMaster | Target::Node(_) | Target::Slot(_) => false,
+            };
+            Some(Placement { node, goes_ahead })
+        });
+        for (part, node) in round {
+            let redirected = attempts.get(part).and_then(|tried| tried.redirected.as_ref());
+            let asking = redirected.is_some_and(|redirected| redirected.asking);
+            if let Some(group) = groups.get_mut(node) {
+                group.members.push(Member { part, asking });
+            }
+        }
+        groups.retain(|group| !group.members.is_empty());
+        groups
+    }
+
+    /// Reads the replies of one node. Returns whether the map of slots is older than they are.
+    fn read_replies(
+        &mut self,
+        map: &SlotMap,
+        address: &Address,
+        members: &[Member],
+        replies: Vec<Reply>,
+    ) -> bool {
+        let redirects: Vec<Option<Redirect>> = members
+            .iter()
+            .zip(&replies)
+            .map(|(member, reply)| self.accepted_redirect(member.part, reply, map, address))
+            .collect();
+        let rejected = members.iter().zip(&redirects).map(|(one, own)| (one.part, own.is_some()));
+        let overtaken = overtaken(&rejected.collect::<Vec<_>>(), self.parts);
+        // The fate of a part without a reply is unknown, so it is never sent again.
+        for member in members.get(replies.len()..).unwrap_or_default() {
+            self.finish(member.part, Err(Outage::Unreachable));
+        }
+        let mut map_is_stale = false;
+        for ((member, reply), redirect) in members.iter().zip(replies).zip(redirects) {
+            let Some(redirect) = redirect.filter(|_| !overtaken.contains(&member.part)) else {
+                self.finish(member.part, Ok(reply));
+                continue;
+            };
+            settle(&mut self.outcomes, member.part, Ok(reply));
+            let redirected = match redirect {
+                Redirect::Ask { to, .. } if map.known.contains(&to) => {
+                    Some(Redirected { to, asking: true })
+                }
+                Redirect::Moved { to, .. } if map.known.contains(&to) && to != *address => {
+                    self.nodes.request_refresh();
+                    Some(Redirected { to, asking: false })
+                }
+                // Sent to a node that the map does not have yet, or sent later.
+                Redirect::Ask { .. }
+                | Redirect::Moved { .. }
+                | Redirect::RetryLater
+                | Redirect::TryAgain => {
+                    map_is_stale = true;
+                    None
+                }
+            };
+            let Some(tried) = self.attempts.get_mut(member.part) else { continue };
+            tried.count += 1;
+            tried.redirected = redirected;
+            if tried.count >= ATTEMPTS_MAX && tried.redirected.is_some() {
+                self.order.finish(member.part);
+            }
+        }
+        map_is_stale
+    }
+
+    /// Returns the redirection in a reply, if the Cluster itself can have sent it. Notes whether
+    /// the part's slot is moving.
+    fn accepted_redirect(
+        &mut self,
+        index: usize,
+        reply: &Reply,
+        map: &SlotMap,
+        from: &Address,
+    ) -> Option<Redirect> {
+        let part = self.parts.get(index)?;
+        let redirect = match reply {
+            Reply::Error(text) => Redirect::parse(text, from),
+            _ => None,
+        };
+        let Some(redirect) = redirect else {
+            if let (Target::Slot(slot), true) = (&part.target, part.has_several_keys) {
+                self.steady_slots.insert(*slot);
+            }
+            return None;
+        };
+        // A script can return a redirection of its own. Only one is followed, so that the script is
+        // not sent back and forth.
+        let is_first = self.attempts.get(index).is_some_and(|tried| tried.count == 0);
+        let follows = redirect.is_plausible_for(part, map, from) && (!part.is_script || is_first);
+        if let (Target::Slot(slot), Redirect::Ask { .. } | Redirect::TryAgain) =
+            (&part.target, &redirect)
+            && follows
+            && !part.is_script
+        {
+            self.nodes.note_moving(*slot);
+        }
+        follows.then_some(redirect)
+    }
+
+    /// Notes the final outcome of a part.
+    fn finish(&mut self, part: usize, outcome: Result<Reply, Outage>) {
+        settle(&mut self.outcomes, part, outcome);
+        self.order.finish(part);
+    }
+
+    /// Returns the outcomes when no time is left. A part that a node rejected keeps its error. A
+    /// part that is still waiting was never sent.
+    fn into_outcomes(mut self) -> Outcomes {
+        for (part, tried) in self.attempts.iter().enumerate() {
+            if tried.count == 0 && !self.order.is_finished(part) {
+                settle(&mut self.outcomes, part, Err(Outage::Deadline));
+            }
+        }
+        self.outcomes
+    }
 }
 
 /// Returns the parts that a node rejected before it ran a later part with one of their keys, if
@@ -158,68 +289,20 @@ pub fn slot_not_served() -> Reply {
     Reply::Error("CLUSTERDOWN Hash slot not served".to_owned())
 }
 
-/// Groups pending parts by node, and holds back those that wait for an earlier part.
-///
-/// While a slot moves, a part with several keys may have to wait. Then later parts with one of
-/// these keys wait, too, if either of them writes.
-fn schedule(
-    nodes: &Nodes,
-    parts: &[Part],
-    pending: Vec<PendingPart>,
-    map: &SlotMap,
-    outcomes: &mut Outcomes,
-) -> Schedule {
-    let mut groups: HashMap<Address, Vec<PendingPart>> = HashMap::new();
-    let any_has_several_keys =
-        pending.iter().any(|one| parts.get(one.part).is_some_and(|part| part.has_several_keys));
-    // For each key of a part that may have to wait, whether such a part writes it.
-    let mut held_keys: HashMap<&[u8], bool> = HashMap::new();
-    let mut waiting = Vec::new();
-    for one in pending {
-        let Some(part) = parts.get(one.part) else { continue };
-        if any_has_several_keys && matches!(part.target, Target::Slot(_)) {
-            let keys = keys(&part.command);
-            let is_held =
-                |key: &&[u8]| held_keys.get(key).is_some_and(|writes| *writes || part.writes);
-            let must_wait = keys.iter().any(is_held);
-            if part.has_several_keys || must_wait {
-                for key in keys {
-                    *held_keys.entry(key).or_default() |= part.writes;
-                }
-            }
-            if must_wait {
-                waiting.push(one);
-                continue;
-            }
-        }
-        let redirected = one.redirected.as_ref().map(|redirected| redirected.to.clone());
-        match redirected.or_else(|| nodes.resolve(&part.target, map)) {
-            Some(address) => groups.entry(address).or_default().push(one),
-            None => {
-                nodes.request_refresh();
-                settle(outcomes, one.part, Ok(slot_not_served()));
-            }
-        }
-    }
-    Schedule { groups, waiting }
-}
-
 /// Sends a group of parts to one node, and returns a reply for each.
 async fn send(
     nodes: &Nodes,
     parts: &[Part],
     address: &Address,
-    group: &[PendingPart],
+    members: &[Member],
     memory: &Arc<ReplyMemory>,
     deadline: Instant,
 ) -> Result<Vec<Reply>, Outage> {
     let mut batch = Batch::default();
     let asking = Command::new("ASKING");
-    let needs_asking =
-        |one: &PendingPart| one.redirected.as_ref().is_some_and(|redirected| redirected.asking);
-    for one in group {
-        if let Some(part) = parts.get(one.part) {
-            if needs_asking(one) {
+    for member in members {
+        if let Some(part) = parts.get(member.part) {
+            if member.asking {
                 batch.push(&[&asking, &part.command]);
             } else {
                 batch.push(&[&part.command]);
@@ -227,28 +310,10 @@ async fn send(
         }
     }
     let mut replies = nodes.pool(address).send(batch, memory, deadline).await?.into_iter();
-    Ok(group
+    Ok(members
         .iter()
-        .filter_map(|one| if needs_asking(one) { replies.nth(1) } else { replies.next() })
+        .filter_map(|member| if member.asking { replies.nth(1) } else { replies.next() })
         .collect())
-}
-
-/// Returns the redirection in a reply, if the Cluster itself can have sent it.
-fn accepted_redirect(
-    one: &PendingPart,
-    reply: &Reply,
-    parts: &[Part],
-    map: &SlotMap,
-    from: &Address,
-) -> Option<Redirect> {
-    let Reply::Error(text) = reply else { return None };
-    let part = parts.get(one.part)?;
-    let redirect = Redirect::parse(text, from)?;
-    // A script can return a redirection of its own. Only one is followed, so that the script is not
-    // sent back and forth.
-    let follows =
-        redirect.is_plausible_for(part, map, from) && (!part.is_script || one.attempts == 0);
-    follows.then_some(redirect)
 }
 
 fn settle(outcomes: &mut Outcomes, part: usize, outcome: Result<Reply, Outage>) {

@@ -24,6 +24,8 @@ pub struct Nodes {
     metrics: Arc<Metrics>,
     pools: Mutex<HashMap<Address, Arc<Pool>>>,
     slot_map: watch::Sender<Arc<SlotMap>>,
+    /// The slots that were ever found to be moving, and when they last were.
+    moving: Mutex<HashMap<u16, Instant>>,
     refresh_requested: Notify,
     /// Distributes work that any master can do over all of them.
     turn: AtomicUsize,
@@ -46,6 +48,7 @@ impl Nodes {
             metrics,
             pools: Mutex::default(),
             slot_map: watch::channel(Arc::default()).0,
+            moving: Mutex::default(),
             refresh_requested: Notify::new(),
             turn: AtomicUsize::new(0),
         }
@@ -66,12 +69,29 @@ impl Nodes {
         self.slot_map.borrow().masters.clone()
     }
 
+    /// Returns the current slot map, which may be empty.
+    pub fn current_slot_map(&self) -> Arc<SlotMap> {
+        Arc::clone(&self.slot_map.borrow())
+    }
+
     /// Replaces the slot map, and drops the pools of nodes that left.
     pub fn replace_slot_map(&self, map: SlotMap) {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.retain(|address, _| map.known.contains(address) || self.seeds.contains(address));
         drop(pools);
         self.slot_map.send_replace(Arc::new(map));
+    }
+
+    /// Notes that a node rejected a part because its slot is moving.
+    pub fn note_moving(&self, slot: u16) {
+        let mut moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        moving.insert(slot, Instant::now());
+    }
+
+    /// Returns whether a slot was found to be moving recently.
+    pub fn is_moving(&self, slot: u16) -> bool {
+        let moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        moving.get(&slot).is_some_and(|found| found.elapsed() < MOVING)
     }
 
     /// Requests a refresh of the slot map.
@@ -128,4 +148,6 @@ impl Nodes {
     }
 }
 
+/// While clients use a slot that moves, its nodes reject something more often than this.
+const MOVING: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(25);

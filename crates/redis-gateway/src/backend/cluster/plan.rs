@@ -13,7 +13,7 @@ pub struct Part {
     pub command: Command,
     pub target: Target,
     /// Whether it has several keys. While their slot moves, they may be on two nodes. Then this
-    /// part waits, and so do later parts with the same keys.
+    /// part waits, and so do those that follow it.
     pub has_several_keys: bool,
     pub writes: bool,
     /// Whether it runs a script, whose errors may be its own.

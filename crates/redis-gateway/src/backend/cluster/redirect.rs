@@ -12,6 +12,8 @@ pub enum Redirect {
     Moved { slot: u16, to: Address },
     /// Retry soon, at this node or another one.
     RetryLater,
+    /// The slot is moving, and the keys are on both nodes: retry soon.
+    TryAgain,
 }
 
 impl Redirect {
@@ -27,9 +29,8 @@ impl Redirect {
                 let (slot, to) = parse_target(rest, from)?;
                 Some(Self::Ask { slot, to })
             }
-            "CLUSTERDOWN" | "LOADING" | "MASTERDOWN" | "READONLY" | "TRYAGAIN" => {
-                Some(Self::RetryLater)
-            }
+            "CLUSTERDOWN" | "LOADING" | "MASTERDOWN" | "READONLY" => Some(Self::RetryLater),
+            "TRYAGAIN" => Some(Self::TryAgain),
             _ => None,
         }
     }
@@ -40,7 +41,7 @@ impl Redirect {
     /// error counts only if it leads to another known node.
     pub fn is_plausible_for(&self, part: &Part, map: &SlotMap, from: &Address) -> bool {
         match self {
-            Self::RetryLater => !part.is_script,
+            Self::RetryLater | Self::TryAgain => !part.is_script,
             Self::Ask { slot, to } | Self::Moved { slot, to } => {
                 matches!(part.target, Target::Slot(own) if own == *slot)
                     && (!part.is_script || (map.known.contains(to) && to != from))

@@ -222,6 +222,7 @@ fn redirects_are_parsed() {
             Some(Redirect::Ask { slot, to }) => format!("ask {slot} {to}"),
             Some(Redirect::Moved { slot, to }) => format!("moved {slot} {to}"),
             Some(Redirect::RetryLater) => "later".to_owned(),
+            Some(Redirect::TryAgain) => "moving".to_owned(),
             None => "none".to_owned(),
         };
         assert_eq!(got, expect, "{text}");
@@ -230,7 +231,7 @@ fn redirects_are_parsed() {
     check("MOVED 3999 :6381", "moved 3999 h:6381");
     check("MOVED 3999 ::1:6381", "moved 3999 ::1:6381");
     check("ASK 3999 a:1", "ask 3999 a:1");
-    check("TRYAGAIN Multiple keys request during rehashing of slot", "later");
+    check("TRYAGAIN Multiple keys request during rehashing of slot", "moving");
     check("CLUSTERDOWN The cluster is down", "later");
     check("MOVED", "none");
     check("MOVED 3999 a:b", "none");
