@@ -236,7 +236,8 @@ async fn tokens_are_revoked_as_rfc_7009_requires() {
     assert_eq!(revoke("").await, 400);
     let nothing = client().post(SHARED.edge("/oauth/revoke")).send().await.unwrap();
     assert_eq!(nothing.json::<Value>().await.unwrap()["error"], "invalid_request");
-    let large = client().post(SHARED.edge("/oauth/token")).body("x".repeat(20_000));
+    let url = format!("{}/oauth/token", SHARED.fact("auth_url"));
+    let large = client().post(url).body("x".repeat(20_000));
     let large = large.header("content-type", "application/x-www-form-urlencoded");
     let large = large.send().await.unwrap();
     assert_eq!(large.status(), 413);

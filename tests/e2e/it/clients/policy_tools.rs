@@ -39,7 +39,12 @@ fn examples(folder: &Path) -> Vec<PathBuf> {
                 continue;
             };
             // Files of the servers and of wrangler have other sections as well.
-            if sections.is_empty() || !sections.keys().all(|name| known.contains_key(name)) {
+            let is_of_wrangler = sections
+                .get("routes")
+                .and_then(Value::as_array)
+                .is_some_and(|routes| routes.iter().any(|route| route.get("pattern").is_some()));
+            let is_policy = sections.keys().all(|name| known.contains_key(name)) && !is_of_wrangler;
+            if sections.is_empty() || !is_policy {
                 continue;
             }
             let mut whole = shipped_sections.clone();
