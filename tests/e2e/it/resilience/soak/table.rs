@@ -99,7 +99,7 @@ fn print_promises(world: &World) {
     let late = world.record.lateness();
     let (count, worst) = (late.count, late.worst.as_millis());
     println!(
-        "| revoked tokens that passed, each within one of the bounds above | {count}; the last one \
-         {worst} ms after its revocation |"
+        "| revoked tokens that passed, each within one of the bounds above | {count}; the longest \
+         {worst} ms after its revocation, which was before the fault that the bound counts from |"
     );
 }
