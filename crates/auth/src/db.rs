@@ -34,7 +34,7 @@ pub use audit::AuditedChange;
 pub use audit::search::{AuditEntry, AuditSearch};
 pub use blocks::change::{ABOUT_BLOCK, ABOUT_NETWORKS, BlockCommands, BlockSet, about_block};
 pub use blocks::{Block, BlockKind, BlockTarget, BlockedNetwork};
-pub use clients::tokens::{ClientGrant, ClientProof, NewClientToken};
+pub use clients::tokens::{ClientGrant, NewClientToken, UsedCredential};
 pub use clients::{Changed, ClientChange, NewSecret};
 pub use console_sessions::NewConsoleSession;
 pub use copied::Copied;

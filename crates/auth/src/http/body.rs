@@ -46,10 +46,16 @@ pub async fn optional_json<T: DeserializeOwned + Default>(
     }
 }
 
-/// Reads a form (RFC 6749 appendix B). Repeated parameters are rejected.
+/// Reads a form (RFC 6749 appendix B). Repeated parameters are rejected, and empty ones count as
+/// omitted (section 3.2).
 pub async fn form<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     let bytes = read(body).await?;
-    serde_urlencoded::from_bytes(&bytes).map_err(|_| Problem::RequestMalformed)
+    let has_value = |pair: &&[u8]| {
+        let value = pair.iter().position(|b| *b == b'=').and_then(|at| pair.get(at + 1..));
+        value.is_some_and(|value| !value.is_empty())
+    };
+    let pairs: Vec<&[u8]> = bytes.split(|b| *b == b'&').filter(has_value).collect();
+    serde_urlencoded::from_bytes(&pairs.join(&b'&')).map_err(|_| Problem::RequestMalformed)
 }
 
 async fn read(body: Body) -> Result<Vec<u8>, Problem> {

@@ -17,7 +17,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -31,29 +31,19 @@ pub async fn token(
 ) -> Response {
     #[derive(Deserialize)]
     struct Form {
-        #[serde(default, deserialize_with = "empty_as_omitted")]
-        grant_type: Option<String>,
-        #[serde(default, deserialize_with = "empty_as_omitted")]
+        grant_type: String,
         refresh_token: Option<String>,
-        #[serde(default, deserialize_with = "empty_as_omitted")]
         scope: Option<String>,
-        #[serde(default, deserialize_with = "empty_as_omitted")]
         client_id: Option<String>,
-        #[serde(default, deserialize_with = "empty_as_omitted")]
         client_secret: Option<String>,
-        #[serde(default, deserialize_with = "empty_as_omitted")]
         client_assertion_type: Option<String>,
-        #[serde(default, deserialize_with = "empty_as_omitted")]
         client_assertion: Option<String>,
     }
     let form: Form = match body::form(body).await {
         Ok(form) => form,
         Err(problem) => return problem.into_oauth_response(),
     };
-    let Some(grant_type) = form.grant_type.as_deref() else {
-        return Problem::RequestMalformed.into_oauth_response();
-    };
-    if grant_type == "client_credentials" {
+    if form.grant_type == "client_credentials" {
         let own = ClientForm {
             client_id: form.client_id,
             client_secret: form.client_secret,
@@ -71,7 +61,7 @@ pub async fn token(
             Err(problem) => problem.into_oauth_response(),
         };
     }
-    if grant_type != "refresh_token" {
+    if form.grant_type != "refresh_token" {
         return Problem::GrantTypeUnsupported.into_oauth_response();
     }
     let Some(token) = form.refresh_token else {
@@ -93,35 +83,24 @@ pub async fn token(
 pub async fn revoke(State(state): SharedState, Client(client): Client, body: Body) -> Response {
     #[derive(Deserialize)]
     struct Form {
-        #[serde(default, deserialize_with = "empty_as_omitted")]
-        token: Option<String>,
-        #[serde(default, deserialize_with = "empty_as_omitted")]
+        token: String,
         client_id: Option<String>,
     }
     let form: Form = match body::form(body).await {
         Ok(form) => form,
         Err(problem) => return problem.into_oauth_response(),
     };
-    let Some(token) = form.token else {
-        return Problem::RequestMalformed.into_oauth_response();
-    };
     let app = Arc::clone(&state);
     let work = async move {
-        if is_api_key(&token) {
-            return app.api_keys.revoke_secret(&token, &client, now()).await;
+        if is_api_key(&form.token) {
+            return app.api_keys.revoke_secret(&form.token, &client, now()).await;
         }
-        app.sessions.revoke(&token, form.client_id.as_deref(), &client, now()).await
+        app.sessions.revoke(&form.token, form.client_id.as_deref(), &client, now()).await
     };
     match state.run("revoke", work).await {
         Ok(delivery) => revocation_response(delivery, StatusCode::OK),
         Err(problem) => problem.into_oauth_response(),
     }
-}
-
-/// Reads a parameter of a form. An empty one counts as omitted (RFC 6749 section 3.2).
-fn empty_as_omitted<'de, D: Deserializer<'de>>(form: D) -> Result<Option<String>, D::Error> {
-    let text = Option::<String>::deserialize(form)?;
-    Ok(text.filter(|text| !text.is_empty()))
 }
 
 /// The claims of an active token.

@@ -5,7 +5,7 @@ use super::service::Sessions;
 use crate::audit::{Actor, ClientInfo, Event, EventKind};
 use crate::clients::{Assertion, AuthMethod, OAuthClient, UsedAssertion, is_client_id};
 use crate::config::AccessTokenFormat;
-use crate::db::{ClientGrant, ClientProof, NewClientToken};
+use crate::db::{ClientGrant, NewClientToken, UsedCredential};
 use crate::outbox::IssuedClientToken;
 use crate::problem::Problem;
 use crate::random::random_id;
@@ -56,25 +56,25 @@ impl Sessions {
         client: &ClientInfo,
         now: UnixSeconds,
     ) -> Result<ClientToken, Problem> {
-        let (own, proof) = match credential {
+        let (own, used) = match credential {
             ClientCredential::Secret { client_id, secret } => {
                 let own = self.client_by_secret(client_id, secret, client, now).await?;
-                (own, ClientProof::Secret(token_hash(secret)))
+                (own, UsedCredential::Secret(token_hash(secret)))
             }
             ClientCredential::Assertion { client_id, assertion } => {
                 let named = client_id.as_deref();
                 let (own, used) = self.client_by_assertion(named, assertion, client, now).await?;
-                (own, ClientProof::Assertion(used))
+                (own, UsedCredential::Assertion(used))
             }
         };
-        self.issue_to_proved(&own, &proof, scope, client, now).await
+        self.issue_to_authenticated(&own, &used, scope, client, now).await
     }
 
-    /// Issues an access token to a client that has proved itself.
-    pub(super) async fn issue_to_proved(
+    /// Issues an access token to a client that has authenticated.
+    pub(super) async fn issue_to_authenticated(
         &self,
         own: &OAuthClient,
-        proof: &ClientProof,
+        used: &UsedCredential,
         scope: Option<&str>,
         client: &ClientInfo,
         now: UnixSeconds,
@@ -86,7 +86,7 @@ impl Sessions {
             token = Some(response);
             Ok(row)
         };
-        let granted = self.db.issue_client_token(own, proof, now, issue);
+        let granted = self.db.issue_client_token(own, used, now, issue);
         let granted = granted.instrument(database("issue_client_token")).await?;
         let denied = |reason| Denied { known: Some(&own.id), reason };
         match granted {

@@ -31,12 +31,12 @@ pub enum ClientGrant {
     Refused(Problem),
     /// The client was disabled or deleted meanwhile.
     Ended,
-    /// Its tokens were revoked meanwhile, or what it proved itself by was replaced.
+    /// Its tokens were revoked meanwhile, or what it authenticated by was replaced.
     Changed,
 }
 
-/// What a client has proved itself by.
-pub enum ClientProof {
+/// What a client has authenticated by.
+pub enum UsedCredential {
     /// The hash of a secret.
     Secret(String),
     Assertion(UsedAssertion),
@@ -53,13 +53,13 @@ pub struct StoredClientToken {
 }
 
 impl Db {
-    /// Adds the token that `issue` makes for a client, as it was when it proved itself, and uses up
+    /// Adds the token that `issue` makes for a client, as it was when it authenticated, and uses up
     /// its assertion. Of two concurrent requests with one assertion, the insertion decides which
     /// one uses it.
     pub async fn issue_client_token(
         &self,
-        proved: &OAuthClient,
-        proof: &ClientProof,
+        authenticated: &OAuthClient,
+        used: &UsedCredential,
         now: UnixSeconds,
         issue: impl FnOnce(&OAuthClient) -> Result<NewClientToken, Problem>,
     ) -> Result<ClientGrant, sqlx::Error> {
@@ -70,17 +70,17 @@ impl Db {
             "SELECT * FROM clients WHERE id = $1 AND disabled_at IS NULL AND deleted_at IS NULL
              /* for share */",
         );
-        let client_id = proved.id.as_str();
+        let client_id = authenticated.id.as_str();
         let row = sqlx::query(select).bind(client_id).fetch_optional(&mut *tx).await?;
         let Some(client) = row.as_ref().map(read_client).transpose()? else {
             return Ok(ClientGrant::Ended);
         };
         // A token issued now would outlive a revocation of those before.
         let state = |client: &OAuthClient| (client.tokens_revoked_at, client.jwks.clone());
-        if state(&client) != state(proved) {
+        if state(&client) != state(authenticated) {
             return Ok(ClientGrant::Changed);
         }
-        if let ClientProof::Secret(hash) = proof
+        if let UsedCredential::Secret(hash) = used
             && !self.is_client_secret(&mut tx, client_id, hash, now).await?
         {
             return Ok(ClientGrant::Changed);
@@ -89,7 +89,7 @@ impl Db {
             Ok(token) => token,
             Err(problem) => return Ok(ClientGrant::Refused(problem)),
         };
-        if let ClientProof::Assertion(assertion) = proof {
+        if let UsedCredential::Assertion(assertion) = used {
             self.count(Purpose::Request);
             let inserted = sqlx::query(
                 "INSERT INTO used_assertions (hash, expires_at) VALUES ($1, $2)

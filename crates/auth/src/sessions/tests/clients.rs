@@ -3,7 +3,7 @@
 use crate::audit::{Actor, ClientInfo};
 use crate::clients::{ClientEdit, OAuthClient, UsedAssertion};
 use crate::config::AccessTokenFormat;
-use crate::db::{ClientProof, ListPlace};
+use crate::db::{ListPlace, UsedCredential};
 use crate::directory::clients::NewClient;
 use crate::directory::{By, Directory};
 use crate::outbox::Delivery;
@@ -356,7 +356,7 @@ async fn assertion_works_once_also_for_twenty_requests_at_once() {
     .await;
 }
 
-/// A request that has proved itself before its secret, its key or its tokens were withdrawn gets no
+/// A request that has authenticated before its secret, its key or its tokens were withdrawn gets no
 /// token afterwards: that one would outlive the revocation.
 #[tokio::test]
 async fn client_that_was_changed_since_its_proof_gets_no_token() {
@@ -364,22 +364,22 @@ async fn client_that_was_changed_since_its_proof_gets_no_token() {
         |_| (),
         async |service: TestService| {
             let (id, secret) = add(&service, &json!({ "name": "batch" })).await;
-            let proof = ClientProof::Secret(token_hash(&secret));
-            let issue = async |own: &OAuthClient, proof: &ClientProof| {
-                service.sessions.issue_to_proved(own, proof, None, &NOBODY, after(1)).await
+            let used = UsedCredential::Secret(token_hash(&secret));
+            let issue = async |own: &OAuthClient, used: &UsedCredential| {
+                service.sessions.issue_to_authenticated(own, used, None, &NOBODY, after(1)).await
             };
             let own = directory(&service, T).client(&id).await.unwrap();
-            assert!(issue(&own, &proof).await.is_ok());
+            assert!(issue(&own, &used).await.is_ok());
             directory(&service, T).roll_client_secret(&id, 5).await.unwrap();
-            assert!(issue(&own, &proof).await.is_ok(), "within the grace");
+            assert!(issue(&own, &used).await.is_ok(), "within the grace");
             directory(&service, T).roll_client_secret(&id, 0).await.unwrap();
-            assert_eq!(issue(&own, &proof).await.err(), Some(Problem::ClientInvalid));
+            assert_eq!(issue(&own, &used).await.err(), Some(Problem::ClientInvalid));
 
             let signer = Signer::add(&service).await;
             let own = directory(&service, T).client(&signer.id).await.unwrap();
             let used = |jti: &str| {
                 let (hash, expires_at) = (jti.to_owned(), T.0 + 60);
-                ClientProof::Assertion(UsedAssertion { hash, expires_at })
+                UsedCredential::Assertion(UsedAssertion { hash, expires_at })
             };
             assert!(issue(&own, &used("a")).await.is_ok());
             change(&service, &signer.id, json!({ "now": true }), T).await;

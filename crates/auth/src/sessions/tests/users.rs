@@ -87,6 +87,29 @@ async fn claims_and_scope_are_in_tokens_from_the_next_refresh() {
     .await;
 }
 
+/// The login has verified the password before the change is committed, and waits for the user's
+/// row.
+#[tokio::test]
+async fn login_that_overlaps_a_change_of_the_scope_is_a_conflict() {
+    on_each_format(async |service: TestService| {
+        service.add("alice").await;
+        let mut change = AnyConnection::connect(&service.url).await.unwrap();
+        for statement in ["BEGIN", "UPDATE users SET scope = 'read'"] {
+            sqlx::query(statement).execute(&mut change).await.unwrap();
+        }
+        let commit = async {
+            tokio::time::sleep(Duration::from_millis(1000)).await;
+            sqlx::query("COMMIT").execute(&mut change).await.unwrap();
+        };
+        let client = ClientInfo::default();
+        let login = service.sessions.login("alice", PASSWORD.into(), &client, after(1));
+        let (login, ()) = tokio::join!(login, commit);
+        assert_eq!(login.err(), Some(Problem::ChangedMeanwhile));
+        service.login("alice", after(2)).await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn change_of_what_another_has_changed_since_is_refused() {
     on_each_database(

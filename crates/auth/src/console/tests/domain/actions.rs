@@ -58,6 +58,10 @@ async fn user_is_disabled_enabled_changed_and_deleted() {
             (&json!("read write"), &json!({ "org": "<b>" }))
         );
         audited(&console, &browser, "user_changed").await;
+        let stale = json!({ "scope": "", "was": { "scope": "other" }, "reason": "x" });
+        let claims = format!("/console/api{}", path("/claims"));
+        let reply = console.call(&browser, "POST", &claims, &stale).await;
+        reply.assert(409, "changed_meanwhile");
         for (bad, code) in [
             (json!({ "claims": { "sub": "x" } }), "member_invalid"),
             (json!({ "scop": "x" }), "request_malformed"),
