@@ -35,8 +35,9 @@ export default async function hostile(harness) {
     const found = (await desk.page.evaluate(() => document.querySelector('main').textContent)).split('<img src=x').length - 1;
     assert.ok(found >= times, `${screen} shows the text ${found} times`);
   }
-  // The refusal is in the ring once the edge has written it.
+  // The edge writes refusals to the ring with the first request after its interval.
   await until(async () => {
+    await ask(facts, '/public/x');
     await desk.visit('/console/refusals');
     return (await desk.api('GET', '/refusals/recent')).reply.items?.length > 0;
   }, 'a refusal in the ring', 60);
