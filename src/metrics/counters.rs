@@ -2,7 +2,6 @@
 
 use super::observed::Observed;
 use portcullis_core::{HISTOGRAM_BOUNDS, LimitDecision, histogram_bounds_ms, histogram_counters};
-use redis_rest::Reply;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
@@ -131,16 +130,6 @@ impl Counters {
         let newer = self.counts.replace(batch);
         newer.into_iter().for_each(|(field, count)| self.add(field, count));
     }
-
-    /// Adds those counts of a batch that the store refused. `replies` begin with the replies to the
-    /// fields of the batch, in their order.
-    pub fn restore_refused(&self, batch: Batch, replies: &[Reply]) {
-        for ((field, count), reply) in batch.into_iter().zip(replies) {
-            if matches!(reply, Reply::Error(_)) {
-                self.add(field, count);
-            }
-        }
-    }
 }
 
 impl Histogram {
@@ -152,8 +141,7 @@ impl Histogram {
     }
 }
 
-/// The most names with labels in one batch. The store's reply to each has about 22 bytes, and all
-/// replies have 64 KiB at most.
+/// The most names with labels in one batch.
 const FIELDS_MAX: usize = 2000;
 
 #[cfg(test)]
@@ -207,18 +195,5 @@ mod tests {
         let again = counters.take_batch();
         assert_eq!(again.len(), FIELDS_MAX);
         assert_eq!(again.keys().filter(|field| field.contains("route=\"a\"")).count(), 2);
-    }
-
-    #[test]
-    fn only_what_the_store_refused_is_sent_again() {
-        let counters = Counters::default();
-        ["a{}", "b{}", "c{}"].into_iter().for_each(|field| counters.add(field.to_owned(), 2));
-        let batch = counters.take_batch();
-        counters.add("b{}".to_owned(), 1);
-        let refused = || Reply::Error("NOPERM".into());
-        // The last is the reply to another command.
-        let replies = [Reply::Integer(2), refused(), Reply::Integer(7), refused()];
-        counters.restore_refused(batch, &replies);
-        assert_eq!(counters.take_batch(), Batch::from([("b{}".to_owned(), 3)]));
     }
 }

@@ -7,20 +7,29 @@ use portcullis_core::json_object_text;
 use redis_rest::{Command, Reply};
 use serde_json::{Map, Value};
 
-/// Returns the commands that write the isolate's state under its location and a random name.
+/// Returns the commands that write the isolate's state under its location and a random name, and
+/// keep the states of all if that is due.
 ///
 /// Isolates end without notice, and leave their state behind. If too many did, the state of all is
 /// dropped: those that live write theirs again.
-pub fn commands(seen: &Observation, colo: &str, context: &RequestContext) -> Vec<Command> {
+pub fn commands(
+    seen: &Observation,
+    renews: bool,
+    colo: &str,
+    context: &RequestContext,
+) -> Vec<Command> {
     let (key, observed) = (context.policy.keys.edges(), &context.isolate.counters.observed);
     let mut commands = Vec::new();
-    if observed.has_too_many.take() {
+    let starts_again = observed.has_too_many.take();
+    if starts_again {
         commands.push(Command::new("EXPIRE").arg(&key).arg(0));
     }
     let field = format!("{colo}/{}", observed.name(&context.request_id));
     commands.push(Command::new("HSET").arg(&key).arg(field).arg(state(seen, colo, context)));
-    commands.push(Command::new("EXPIRE").arg(&key).arg(KEPT_SECONDS));
-    if !observed.was_written.get() {
+    if renews || starts_again {
+        commands.push(Command::new("EXPIRE").arg(&key).arg(KEPT_SECONDS));
+    }
+    if !observed.was_written() {
         commands.push(Command::new("HLEN").arg(key));
     }
     commands
@@ -29,7 +38,7 @@ pub fn commands(seen: &Observation, colo: &str, context: &RequestContext) -> Vec
 /// Reads the replies to these commands.
 pub fn read(replies: &[Reply], context: &RequestContext) {
     let observed = &context.isolate.counters.observed;
-    if !observed.was_written.replace(true)
+    if !observed.was_written()
         && let Some(Reply::Integer(ISOLATES_MAX..)) = replies.last()
     {
         observed.has_too_many.set(true);

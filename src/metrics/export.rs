@@ -10,8 +10,10 @@ use crate::platform::log::{Level, Line};
 use crate::platform::protocol::DataPoint;
 use crate::store;
 use crate::trace::{Enforcement, VerdictSource};
-use portcullis_core::{LogPolicy, RevocationMarker};
-use redis_rest::{Command, Reply};
+use portcullis_core::{
+    LogPolicy, RevocationMarker, add_up_counters, are_totals_due, push_counters,
+};
+use redis_rest::Reply;
 
 /// Counts a request.
 pub fn record(ending: &Ending<'_>, context: &RequestContext) {
@@ -113,28 +115,27 @@ fn send_batch_if_due(colo: &str, context: &RequestContext) {
 
 async fn send_batch(colo: &str, context: &RequestContext) {
     let counters = &context.isolate.counters;
-    if !counters.observed.was_written.get() {
+    if !counters.observed.was_written() {
         BEGIN_AT_0.into_iter().for_each(|field| counters.add(field.to_owned(), 0));
     }
     let (batch, mut seen) = (counters.take_batch(), counters.observed.take());
-    let key = context.policy.keys.metrics();
-    let mut commands: Vec<Command> = batch
-        .iter()
-        .map(|(field, count)| Command::new("HINCRBY").arg(&key).arg(field).arg(*count))
-        .collect();
-    commands.push(Command::new("EXPIRE").arg(&key).arg(KEPT_SECONDS));
-    let of_policy = policy::command(context);
-    let has_policy = of_policy.is_some();
+    let (keys, now_ms) = (&context.policy.keys, context.now_ms);
+    let renews = counters.observed.is_renewal_due(now_ms);
+    let mut commands = push_counters(keys, &batch, renews);
     commands.extend(refusals::commands(&mut seen.refusals, context));
+    let of_policy = policy::command(renews, context);
+    let policy_at = of_policy.is_some().then_some(commands.len());
     commands.extend(of_policy);
-    let edges_begin = commands.len();
-    commands.extend(edges::commands(&seen, colo, context));
+    commands.extend(edges::commands(&seen, renews, colo, context));
     let Some(replies) = store::write_for_all_replies(&commands, context).await else {
         counters.restore(batch);
         counters.observed.restore(seen);
         return;
     };
-    counters.restore_refused(batch, &replies);
+    let names = batch.len();
+    if let Some(Reply::Error(_)) = replies.first() {
+        counters.restore(batch);
+    }
     if let Some(error) = replies.iter().find_map(|reply| match reply {
         Reply::Error(error) => Some(error),
         _ => None,
@@ -142,13 +143,19 @@ async fn send_batch(colo: &str, context: &RequestContext) {
     {
         Line::new(Level::Warn, "observations_refused").text("reason", error).write();
     }
-    if let Some(reply) = replies.get(edges_begin - 1).filter(|_| has_policy) {
+    if let Some(reply) = policy_at.and_then(|at| replies.get(at)) {
         policy::read(reply, context);
     }
     edges::read(&replies, context);
+    if renews {
+        counters.observed.renewed_ms.set(now_ms);
+    }
+    if let Some(Reply::Integer(waiting)) = replies.first()
+        && are_totals_due(*waiting, names)
+    {
+        store::write(&add_up_counters(keys), context).await;
+    }
 }
 
 /// Rare events. Prometheus sees the first of them only if it saw a 0 before.
 const BEGIN_AT_0: [&str; 2] = ["records_unopened_total{}", "usage_lost_total{}"];
-/// How long the store keeps counters to which no edge adds.
-const KEPT_SECONDS: u32 = 7 * 86_400;

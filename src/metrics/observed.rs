@@ -13,8 +13,9 @@ pub struct Observed {
     pub lacks_policy: Cell<bool>,
     /// Whether the store has too many isolates' states, so that all are to be written again.
     pub has_too_many: Cell<bool>,
-    /// Whether the isolate's state was written before.
-    pub was_written: Cell<bool>,
+    /// When the life of what the isolate writes was set last, in Unix milliseconds; 0 if nothing was
+    /// written yet.
+    pub renewed_ms: Cell<u64>,
     /// Whether it was logged that the store refuses some of it.
     pub was_logged: Cell<bool>,
 }
@@ -36,6 +37,17 @@ impl Observed {
     /// Returns the isolate's name: the first 8 random characters of the id of a request of its.
     pub fn name(&self, request_id: &str) -> &str {
         self.name.get_or_init(|| request_id.get(..8).unwrap_or_default().to_owned())
+    }
+
+    /// Returns whether the isolate has written something before.
+    pub fn was_written(&self) -> bool {
+        self.renewed_ms.get() != 0
+    }
+
+    /// Returns whether to set the life of what the isolate writes again. That is rare, because stores
+    /// bill each command.
+    pub fn is_renewal_due(&self, now_ms: u64) -> bool {
+        now_ms.abs_diff(self.renewed_ms.get()) >= RENEW_MS
     }
 
     /// Applies `change` to the observations.
@@ -67,3 +79,6 @@ impl Observation {
         }
     }
 }
+
+/// Much less than anything that the isolate writes is kept.
+const RENEW_MS: u64 = 300_000;

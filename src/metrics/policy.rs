@@ -4,24 +4,23 @@ use crate::context::RequestContext;
 use crate::platform::log::{Level, Line};
 use redis_rest::{Command, Reply};
 
-/// Returns the command that keeps the policy in the store, or writes it if the store lacks it.
-/// Returns `None` for one that is too large.
-pub fn command(context: &RequestContext) -> Option<Command> {
+/// Returns the command that keeps the policy in the store, if that is due, or writes it if the
+/// store lacks it. Returns `None` for one that is too large.
+pub fn command(is_due: bool, context: &RequestContext) -> Option<Command> {
     let document = context.policy.document.as_ref()?;
     if document.text.len() > BYTES_MAX {
-        if !context.isolate.counters.observed.was_written.get() {
+        if !context.isolate.counters.observed.was_written() {
             let mut line = Line::new(Level::Warn, "policy_not_written");
             line.number("bytes", document.text.len() as u64).write();
         }
         return None;
     }
     let key = context.policy.keys.policy(&document.hash);
-    Some(match context.isolate.counters.observed.lacks_policy.get() {
-        true => {
-            Command::new("SET").arg(key).arg(document.text.as_str()).arg("EX").arg(KEPT_SECONDS)
-        }
-        false => Command::new("EXPIRE").arg(key).arg(KEPT_SECONDS),
-    })
+    if context.isolate.counters.observed.lacks_policy.get() {
+        let set = Command::new("SET").arg(key).arg(document.text.as_str());
+        return Some(set.arg("EX").arg(KEPT_SECONDS));
+    }
+    is_due.then(|| Command::new("EXPIRE").arg(key).arg(KEPT_SECONDS))
 }
 
 /// Reads the reply to this command. The policy is written with the next batch if it is missing.

@@ -3,8 +3,7 @@
 use crate::context::RequestContext;
 use crate::platform::clock;
 use crate::store;
-use portcullis_core::{METRICS_UNREADABLE, format_samples};
-use redis_rest::{Command, Reply};
+use portcullis_core::{METRICS_UNREADABLE, format_samples, read_totals};
 
 /// Returns the counters as text for Prometheus. Reads them at most once a second.
 pub async fn text(context: &RequestContext) -> String {
@@ -20,11 +19,10 @@ pub async fn text(context: &RequestContext) -> String {
         let text = shown.text.borrow().clone();
         return text.unwrap_or_else(|| METRICS_UNREADABLE.to_owned());
     }
-    let get = Command::new("HGETALL").arg(context.policy.keys.metrics());
-    let text = match store::read(get, COUNTERS_BYTES_MAX, context).await {
-        Some(Reply::Array(fields)) => format_samples(&fields),
-        _ => METRICS_UNREADABLE.to_owned(),
-    };
+    let totals = read_totals(&context.policy.keys);
+    let reply = store::read(totals, COUNTERS_BYTES_MAX, context).await;
+    let totals = reply.as_ref().and_then(|reply| reply.as_text());
+    let text = totals.map_or_else(|| METRICS_UNREADABLE.to_owned(), format_samples);
     shown.text.replace(Some(text.clone()));
     text
 }

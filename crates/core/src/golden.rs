@@ -9,6 +9,7 @@ use crate::events::marks::REVOKE_SCRIPT;
 use crate::forward::session::TOUCH_SCRIPT;
 use crate::limits::restore::RESTORE_SCRIPT;
 use crate::limits::script::{KEY_LOCKING, LIMIT_SCRIPT, QUOTA_SCRIPT};
+use crate::metrics::totals::TOTALS_SCRIPT;
 use crate::policy::Policy;
 use crate::policy::introspection::Introspection;
 use crate::refresh::lease::{LeaseState, Refresh};
@@ -180,7 +181,8 @@ fn current() -> Value {
             "revoked subject": keys.revoked_sub("https://issuer.example", "alice"),
             "limit": keys.limit("api", "bucket", &StoreKeys::limit_hash("api", "192.0.2.1")),
             "attempts": keys.attempts("username", "alice"),
-            "metrics": keys.metrics(),
+            "totals of counters": keys.metrics_totals(),
+            "batches of counters": keys.metrics_batches(),
             "refresh": keys.refresh(&TokenHash::of("old")),
             "refresh family": keys.refresh_family(&TokenHash::of("old").to_string()),
             "refresh revoked": keys.refresh_revoked("family"),
@@ -219,6 +221,7 @@ fn current_formats_are_those_of_the_newest_golden_set() {
     sets::compare("scripts/limit", &format!("{KEY_LOCKING}{LIMIT_SCRIPT}"));
     sets::compare("scripts/quota", &format!("{KEY_LOCKING}{QUOTA_SCRIPT}"));
     sets::compare("scripts/restore", RESTORE_SCRIPT);
+    sets::compare("scripts/totals", TOTALS_SCRIPT);
     sets::compare("scripts/session-seen", TOUCH_SCRIPT);
     sets::compare("scripts/revoke", REVOKE_SCRIPT);
 }

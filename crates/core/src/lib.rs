@@ -93,8 +93,8 @@
 //!
 //! 1. Values: `refusal`, `json`, `time`, `url`, `secret`, `token_hash`, `breaker`, `cache`, and
 //!    `request`.
-//! 2. `edge_auth`, `jose`, `metrics` and `store`.
-//! 3. `policy`: plain types and look-ups, without settings and claims.
+//! 2. `edge_auth`, `jose` and `store`.
+//! 3. `metrics`, and `policy`: plain types and look-ups, without settings and claims.
 //! 4. `config`, which reads the settings, and `token`.
 //! 5. `routing`, `limits` and `refresh`.
 //! 6. `events` and `usage`.
@@ -166,6 +166,9 @@ pub use limits::script::{
 pub use metrics::histograms::{HISTOGRAM_BOUNDS, histogram_bounds_ms, histogram_counters};
 pub use metrics::refusals::{RefusalSample, RefusedRequest};
 pub use metrics::samples::{METRICS_UNREADABLE, format_samples, read_counters};
+pub use metrics::totals::{
+    TOTALS_SCRIPT, add_up_counters, are_totals_due, push_counters, read_totals,
+};
 pub use policy::Policy;
 pub use policy::assertion::Assertion;
 pub use policy::blocked_networks::BlockedNetworks;

@@ -3,3 +3,4 @@
 pub(crate) mod histograms;
 pub(crate) mod refusals;
 pub(crate) mod samples;
+pub(crate) mod totals;

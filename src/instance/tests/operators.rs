@@ -68,9 +68,10 @@ fn batch_has_counters_state_policy_and_refusals() {
     let policy = isolate.isolate().config.policy.unwrap();
     let document = policy.document.as_ref().unwrap();
     let policy_key = format!("pc:policy:{}", document.hash);
-    let counters = sent.iter().filter(|own| own[0] == "HINCRBY").count();
     let expected = [
-        "EXPIRE pc:metrics",
+        "RPUSH pc:metrics:batches:{pc:metrics:totals}",
+        "EXPIRE pc:metrics:batches:{pc:metrics:totals}",
+        "EXPIRE pc:metrics:totals",
         "LPUSH pc:refusals",
         "LTRIM pc:refusals",
         "EXPIRE pc:refusals",
@@ -79,29 +80,33 @@ fn batch_has_counters_state_policy_and_refusals() {
         "EXPIRE pc:edges",
         "HLEN pc:edges",
     ];
-    assert_eq!(names(&sent)[counters..], expected);
-    let hset = &sent[sent.len() - 3];
+    assert_eq!(names(&sent), expected);
+    let hset = &sent[7];
     assert_eq!(hset[2], "HAM/01234562");
     let state: Value = serde_json::from_str(&hset[3]).unwrap();
     assert_eq!((&state["requests"], &state["policy"]), (&json!(2), &json!(document.hash)));
-    let push = &sent[counters + 1];
+    let push = &sent[3];
     let entry: Value = serde_json::from_str(&push[2]).unwrap();
     assert_eq!((push.len(), &entry["code"]), (4, &json!("route_not_found")), "{push:?}");
 
     // The store lacks the policy, has too many states, and refuses the list.
-    let mut replies = vec![json!({ "result": 1 }); counters + 8];
-    replies[counters + 1] = json!({ "error": "NOPERM" });
-    replies[counters + 4] = json!({ "result": 0 });
-    replies[counters + 7] = json!({ "result": 5000 });
+    let mut replies = vec![json!({ "result": 1 }); 10];
+    replies[3] = json!({ "error": "NOPERM" });
+    replies[6] = json!({ "result": 0 });
+    replies[9] = json!({ "result": 5000 });
     isolate.executor.resume(3, 200, Value::from(replies).to_string());
     assert_eq!(next(&begin_at(&isolate, 4, "/nowhere", begun_ms + 20_000)), Next::End(Some(404)));
     let sent = commands(&start(&isolate, 5));
     let field = "requests_total{route=\"none\",outcome=\"refused\",code=\"route_not_found\"}";
-    let count = sent.iter().find(|own| own[2] == field).map(|own| own[3].as_str());
-    assert_eq!(count, Some("1"), "what was counted is not counted again: {sent:?}");
-    let last = names(&sent[sent.len() - 4..]);
+    let count = |sent: &[Vec<String>]| {
+        let lines = sent[0][2].lines();
+        lines.filter_map(|line| line.strip_prefix(field)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(count(&sent), [" 1"], "what was counted is not counted again: {sent:?}");
+    // The batch before has set the life of all.
+    let rest = names(&sent[4..]);
     assert_eq!(
-        last,
+        rest,
         [&format!("SET {policy_key}"), "EXPIRE pc:edges", "HSET pc:edges", "EXPIRE pc:edges"]
     );
     assert_eq!(sent[sent.len() - 3][2], "0", "the states are dropped");
@@ -111,11 +116,36 @@ fn batch_has_counters_state_policy_and_refusals() {
     fails(&isolate, 5, "timeout");
     assert_eq!(next(&begin_at(&isolate, 6, "/nowhere", begun_ms + 30_000)), Next::End(Some(404)));
     let sent = commands(&start(&isolate, 7));
-    let count = sent.iter().find(|own| own[2] == field).map(|own| own[3].as_str());
-    assert_eq!(count, Some("2"), "{sent:?}");
+    assert_eq!(count(&sent), [" 2"], "{sent:?}");
     let push = sent.iter().find(|own| own[0] == "LPUSH").unwrap();
     assert_eq!(push.len(), 4, "{push:?}");
-    let state: Value = serde_json::from_str(&sent[sent.len() - 2][3]).unwrap();
+    let state: Value = serde_json::from_str(&sent[sent.len() - 1][3]).unwrap();
     assert_eq!(state["requests"], 2, "{state}");
     assert!(names(&sent).contains(&format!("SET {policy_key}")), "{sent:?}");
+
+    // The list is refused, and all that was counted is a part of the next batch.
+    let replies = |sent: &[Vec<String>], first: Value| {
+        let mut replies = vec![json!({ "result": 1 }); sent.len()];
+        replies[0] = first;
+        Value::from(replies).to_string()
+    };
+    isolate.executor.resume(7, 200, replies(&sent, json!({ "error": "NOPERM" })));
+    assert_eq!(next(&begin_at(&isolate, 8, "/nowhere", begun_ms + 40_000)), Next::End(Some(404)));
+    let sent = commands(&start(&isolate, 9));
+    assert_eq!(count(&sent), [" 3"], "{sent:?}");
+    // A batch of an isolate that goes on has two commands, and three for its refusals.
+    let usual = ["RPUSH pc:metrics:batches:{pc:metrics:totals}", "HSET pc:edges"];
+    let of_refusals = |name: &String| name.ends_with("pc:refusals");
+    let mut found = names(&sent);
+    found.retain(|name| !of_refusals(name));
+    assert_eq!((found, sent.len()), (usual.map(str::to_owned).to_vec(), 5));
+
+    // The 64th batch that waits is added to the totals with those before, by this isolate.
+    let added = isolate.executor.resume(9, 200, replies(&sent, json!({ "result": 64 })));
+    let added = commands(&added);
+    assert_eq!(added[0][2..], ["2", "pc:metrics:totals", usual[0].split_once(' ').unwrap().1, "1"]);
+    assert_eq!(added[1][0], "LTRIM");
+    assert_eq!(next(&begin_at(&isolate, 10, "/nowhere", begun_ms + 400_000)), Next::End(Some(404)));
+    let sent = commands(&start(&isolate, 11));
+    assert_eq!(names(&sent).iter().filter(|name| name.starts_with("EXPIRE")).count(), 5);
 }

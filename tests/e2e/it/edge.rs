@@ -6,6 +6,7 @@ mod bindings;
 mod blocks;
 mod browsers;
 mod configuration;
+mod counter_totals;
 mod countries;
 mod departures;
 mod entry;

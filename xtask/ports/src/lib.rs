@@ -15,6 +15,10 @@ use std::sync::Mutex;
 /// The ports that are given out. Linux assigns clients those from 32768 on, macOS from 49152.
 const PORTS: Range<u16> = 10_000..32_000;
 
+/// A port that browsers and `fetch` of Node refuse to call (WHATWG Fetch, "bad port"), the only one
+/// of these.
+const BAD_PORT: u16 = 10_080;
+
 /// The number of ports in a block: more than a stack needs.
 const BLOCK: u16 = 50;
 
@@ -60,7 +64,7 @@ impl Ports {
                 continue;
             };
             // A program outside of this workspace may use it.
-            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            if port != BAD_PORT && TcpListener::bind(("127.0.0.1", port)).is_ok() {
                 return Ok(port);
             }
         }
@@ -118,6 +122,15 @@ mod tests {
         second.left = 0..0;
         assert!(!given.insert(second.next().unwrap()));
         drop(second);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn port_that_browsers_refuse_is_not_given_out() {
+        let folder = folder("bad");
+        let mut ports = Ports::new(folder.clone()).unwrap();
+        ports.left = BAD_PORT..BAD_PORT + 20;
+        assert!(ports.next().unwrap() > BAD_PORT);
         std::fs::remove_dir_all(folder).unwrap();
     }
 

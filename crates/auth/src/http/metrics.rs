@@ -42,10 +42,10 @@ pub async fn metrics(State(state): SharedState) -> Response {
 async fn encode(state: &AppState) -> Result<Vec<u8>, Problem> {
     let gauges = &state.gauges;
     let prefix = &state.sessions.config().store.key_prefix;
-    let key = portcullis_core::StoreKeys::new(prefix).metrics();
+    let keys = portcullis_core::StoreKeys::new(prefix);
     // Both may take seconds if they fail, and Prometheus does not wait for long.
     let (backlog, edge) =
-        tokio::join!(state.db.outbox_backlog(), edge_metrics::fetch(&state.store, &key));
+        tokio::join!(state.db.outbox_backlog(), edge_metrics::fetch(&state.store, &keys));
     let backlog = backlog.map_err(|error| tracing::error!(event = "database_failed", %error)).ok();
     gauges.database_up.set(i64::from(backlog.is_some()));
     if let Some(backlog) = &backlog {

@@ -6,7 +6,7 @@ use super::live::STEP_SECONDS;
 use super::service::{Observed, Series, locked};
 use crate::clock::{now, now_ms};
 use crate::db::{Counters, EdgeCounts, SeriesState, add_counters};
-use portcullis_core::{UnixSeconds, read_counters};
+use portcullis_core::{UnixSeconds, read_counters, read_totals};
 use redis_rest::{Command, Reply};
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,10 +145,13 @@ impl Series {
         if !self.store.has_lists() {
             return (None, Arc::default());
         }
-        let (metrics, edges) = (self.keys.metrics(), self.keys.edges());
-        let query = [Command::new("HGETALL").arg(metrics), Command::new("HGETALL").arg(&edges)];
+        let edges = self.keys.edges();
+        let query = [read_totals(&self.keys), Command::new("HGETALL").arg(&edges)];
         let replies = self.store.execute_bounded(&query, REPLY_BYTES_MAX).await;
-        let Ok([Reply::Array(counters), reports]) = replies.as_deref() else {
+        let Ok([totals, reports]) = replies.as_deref() else {
+            return (None, Arc::default());
+        };
+        let Some(totals) = totals.as_text() else {
             return (None, Arc::default());
         };
         let reports = match reports {
@@ -162,7 +165,7 @@ impl Series {
                 tracing::debug!(event = "edges_not_deleted", fault = %error);
             }
         }
-        (Some(edge_counters(counters)), Arc::new(reports.reports))
+        (Some(edge_counters(totals)), Arc::new(reports.reports))
     }
 
     /// Returns whether a store without hashes answers.
@@ -200,9 +203,9 @@ fn since_last(state: &SeriesState, counters: Counters, now: u64) -> Option<EdgeC
     Some(EdgeCounts { version, counters, minutes })
 }
 
-/// Reads the fields and values of the hash. Skips what is not a counter of an edge.
-fn edge_counters(fields: &[Reply]) -> Counters {
-    let counters = read_counters(fields).into_iter();
+/// Reads the totals. Skips what is not a counter of an edge.
+fn edge_counters(totals: &str) -> Counters {
+    let counters = read_counters(totals).into_iter();
     counters.filter(|(field, _)| is_counter(field)).take(COUNTERS_MAX).collect()
 }
 

@@ -13,6 +13,8 @@ pub struct MemoryStore(pub Arc<Mutex<State>>);
 pub struct State {
     pub hashes: BTreeMap<String, BTreeMap<String, String>>,
     pub values: BTreeMap<String, String>,
+    /// The totals of the edges' counters.
+    pub totals: BTreeMap<String, u64>,
     pub ring: Vec<String>,
     pub is_down: bool,
     pub queries: usize,
@@ -53,6 +55,11 @@ impl MemoryStore {
                     (2..words.len()).for_each(|at| drop(hash.remove(&word(at))));
                     json!(words.len() - 2)
                 }
+                "EVAL" => {
+                    let lines =
+                        state.totals.iter().map(|(name, count)| format!("{name} {count}\n"));
+                    json!(lines.collect::<String>())
+                }
                 "GET" => json!(state.values.get(&word(1))),
                 "LRANGE" => json!(state.ring),
                 other => panic!("{other}"),
@@ -65,9 +72,7 @@ impl MemoryStore {
     /// Adds to a counter of the edges.
     pub fn count(&self, field: &str, added: u64) {
         let mut state = self.0.lock().unwrap();
-        let hash = state.hashes.entry("pc:metrics".into()).or_default();
-        let before: u64 = hash.get(field).map_or(0, |count| count.parse().unwrap());
-        hash.insert(field.to_owned(), (before + added).to_string());
+        *state.totals.entry(field.to_owned()).or_default() += added;
     }
 
     /// Sets what an isolate reports.

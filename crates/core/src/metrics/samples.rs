@@ -1,8 +1,7 @@
-//! The edges' counters as text for Prometheus. All isolates add their counts to one hash in the
-//! store, whose fields are metric names with labels.
+//! The edges' counters as text for Prometheus. The store has their totals: metric names with
+//! labels, and counts.
 
 use super::histograms::add_counter;
-use redis_rest::Reply;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -10,16 +9,14 @@ use std::fmt::Write as _;
 pub const METRICS_UNREADABLE: &str = "# TYPE portcullis_edge_metrics_readable gauge\n\
     portcullis_edge_metrics_readable 0\n";
 
-/// Reads the fields and values of the hash, in turn, as the store returns them. Returns the
-/// counters as Prometheus shows them, of which each field has up to 13. Skips fields that are not
-/// samples, and those after too many counters.
-pub fn read_counters(fields: &[Reply]) -> BTreeMap<String, u64> {
+/// Reads the totals, as the store returns them: a name with labels, a space and a count in each
+/// line. Returns the counters as Prometheus shows them, of which each name has up to 13. Skips what
+/// is not a sample, and those after too many counters.
+pub fn read_counters(totals: &str) -> BTreeMap<String, u64> {
     let mut counters = BTreeMap::new();
-    for pair in fields.chunks_exact(2) {
-        let [field, count] = pair else { continue };
-        let count = count.as_text().and_then(|text| text.parse().ok());
-        if let (Some(field), Some(count)) =
-            (field.as_text().filter(|field| is_sample(field)), count)
+    for line in totals.split('\n') {
+        if let Some((field, count)) = line.rsplit_once(' ')
+            && let (true, Ok(count)) = (is_sample(field), count.parse())
         {
             add_counter(&mut counters, field, count);
         }
@@ -30,10 +27,9 @@ pub fn read_counters(fields: &[Reply]) -> BTreeMap<String, u64> {
     counters
 }
 
-/// Formats the fields and values of the hash, in turn, as the store returns them. Skips fields that
-/// are not samples.
-pub fn format_samples(fields: &[Reply]) -> String {
-    let counters = read_counters(fields);
+/// Formats the totals, as the store returns them. Skips what is not a sample.
+pub fn format_samples(totals: &str) -> String {
+    let counters = read_counters(totals);
     let mut families: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
     for (field, count) in &counters {
         let (name, _) = field.split_once('{').unwrap_or((field, ""));
@@ -91,13 +87,12 @@ mod tests {
 
     #[test]
     fn counters_are_bounded_and_no_sum_overflows() {
-        let field =
-            |at: usize| Reply::text(&format!("x_milliseconds_observations{{r=\"{at}\",le=\"2\"}}"));
-        let most = Reply::text(&u64::MAX.to_string());
-        let fields = (0..COUNTERS_MAX).flat_map(|at| [field(at), most.clone()]);
-        let counters = read_counters(&fields.collect::<Vec<_>>());
+        let line = |at: usize| {
+            format!("x_milliseconds_observations{{r=\"{at}\",le=\"2\"}} {}\n", u64::MAX)
+        };
+        let counters = read_counters(&(0..COUNTERS_MAX).map(line).collect::<String>());
         assert!((COUNTERS_MAX..COUNTERS_MAX + 13).contains(&counters.len()));
-        let twice = [field(1), most.clone(), field(1), most];
+        let twice = line(1) + &line(1);
         assert!(read_counters(&twice).values().all(|count| [0, u64::MAX].contains(count)));
     }
 
@@ -113,14 +108,12 @@ mod tests {
             ("requests_total{route=\"a\",}x\"}", "1"),
             ("Requests{}", "1"),
             ("requests_total{route=\"a\\\"}", "1"),
-            ("bad{x=\"\n\"}", "1"),
-            ("worse{}} 1\nforged{}", "1"),
+            ("bad{x=\"\t\"}", "1"),
+            ("worse{}}", "1"),
             ("requests_total{route=\"x\"}", "many"),
         ];
-        let fields: Vec<Reply> = fields
-            .iter()
-            .flat_map(|(name, count)| [Reply::text(name), Reply::text(count)])
-            .collect();
+        let totals: String =
+            fields.iter().map(|(name, count)| format!("{name} {count}\n")).collect();
         let expect = "# TYPE portcullis_edge_records_unopened_total counter\n\
              portcullis_edge_records_unopened_total 1\n\
              # TYPE portcullis_edge_request_milliseconds histogram\n\
@@ -128,6 +121,6 @@ mod tests {
              portcullis_edge_request_milliseconds_sum 12\n\
              # TYPE portcullis_edge_requests_total counter\n\
              portcullis_edge_requests_total{route=\"api\",outcome=\"forwarded\"} 3\n";
-        assert_eq!(format_samples(&fields), expect);
+        assert_eq!(format_samples(&totals), expect);
     }
 }

@@ -17,7 +17,7 @@ pub struct StoreKeys {
 
 impl StoreKeys {
     /// Each kind of key: the part of the name after the prefix.
-    pub const KINDS: [&'static str; 21] = [
+    pub const KINDS: [&'static str; 22] = [
         "token:",
         "session:",
         "sessions:",
@@ -27,7 +27,8 @@ impl StoreKeys {
         "revoked:sub:",
         "limit:",
         "attempts:",
-        "metrics",
+        "metrics:totals",
+        "metrics:batches:",
         "refresh:",
         "reconciled:",
         "event:",
@@ -100,9 +101,15 @@ impl StoreKeys {
         format!("{}:limit:{limit}:{state}:{}", self.prefix, URL_SAFE_NO_PAD.encode(hash))
     }
 
-    /// Returns the key of the edges' counters.
-    pub fn metrics(&self) -> String {
-        format!("{}:metrics", self.prefix)
+    /// Returns the key of the totals of the edges' counters.
+    pub fn metrics_totals(&self) -> String {
+        format!("{}:metrics:totals", self.prefix)
+    }
+
+    /// Returns the key of the list of batches of counters. A Cluster keeps it in the slot of the
+    /// totals, because the braces name what it hashes.
+    pub fn metrics_batches(&self) -> String {
+        format!("{0}:metrics:batches:{{{0}:metrics:totals}}", self.prefix)
     }
 
     /// Returns the key of a refresh token's lease, which its response replaces.
@@ -205,7 +212,7 @@ mod tests {
 
     const STORAGE: &str = include_str!("../../../../docs/storage.md");
 
-    fn one_of_each() -> [String; 21] {
+    fn one_of_each() -> [String; 22] {
         let keys = StoreKeys::new(StoreKeys::PREFIX);
         [
             keys.token(&TokenHash::of("t")),
@@ -217,7 +224,8 @@ mod tests {
             keys.revoked_sub("iss", "x"),
             keys.limit("api", "bucket", &[0; 32]),
             keys.attempts("username", "x"),
-            keys.metrics(),
+            keys.metrics_totals(),
+            keys.metrics_batches(),
             keys.refresh(&TokenHash::of("t")),
             keys.reconciled("x"),
             keys.event("iss", "x"),

@@ -225,7 +225,7 @@ fn rules_pair_commands_with_key_prefixes_and_scripts() {
 }
 
 /// The commands of edge and auth service, one of each kind.
-const EDGE_COMMANDS: [&str; 16] = [
+const EDGE_COMMANDS: [&str; 17] = [
     "GET pc:token:x",
     "GET pc:refresh:x",
     "GET pc:refresh:family:x",
@@ -238,12 +238,13 @@ const EDGE_COMMANDS: [&str; 16] = [
     "DEL pc:refresh:x",
     "EVALSHA 21aacda2e83f43c6d9f23d46c4b2a873d8e36ee0 1 pc:limit:api:bucket:x gcra 1 1 1 0",
     "ZADD pc:sessions:x XX GT 1 x",
-    "HINCRBY pc:metrics x 1",
-    "EXPIRE pc:metrics 9",
+    "RPUSH pc:metrics:batches:{pc:metrics:totals} x",
+    "LTRIM pc:metrics:batches:{pc:metrics:totals} -1024 -1",
+    "EXPIRE pc:metrics:totals 9",
     "RPUSH pc:usage x",
     "EXPIRE pc:usage 9",
 ];
-const AUTH_COMMANDS: [&str; 33] = [
+const AUTH_COMMANDS: [&str; 32] = [
     "SET pc:token:x v EX 9",
     "GET pc:token:x",
     "SET pc:revoked:sid:x 1 EX 9",
@@ -270,7 +271,6 @@ const AUTH_COMMANDS: [&str; 33] = [
     "EXPIRE pc:session:x 9",
     "ZADD pc:sessions:x 1 x",
     "ZREM pc:sessions:x x",
-    "HGETALL pc:metrics",
     "LLEN pc:usage",
     "LRANGE pc:usage 0 15",
     "LREM pc:usage 1 x",
@@ -298,7 +298,7 @@ fn example_file_bounds_edge_and_auth_service() {
     for spec in command::all() {
         for length in 1..7 {
             for position in 1..=length {
-                for filler in ["1", "pc:refresh:x", "pc:limit:x", "pc:metrics"] {
+                for filler in ["1", "pc:refresh:x", "pc:limit:x", "pc:metrics:totals"] {
                     let mut words = vec![filler; length + 1];
                     (words[0], words[position]) = (spec.name, "pc:revoked:sid:x");
                     let text = words.join(" ");

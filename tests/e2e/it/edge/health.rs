@@ -11,6 +11,7 @@ use crate::support::provider::{Provider, answer};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::stack::{Stack, stop};
 use futures_util::future::join_all;
+use portcullis_core::StoreKeys;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -158,17 +159,16 @@ async fn metrics_need_their_token_and_are_read_once_a_second() {
     assert_eq!(trips(&gateway).await, 0, "a wrong token costs the store nothing");
 
     // More than what the store replies to a question about a token.
-    for number in 0..2500 {
-        let field = format!(
-            "requests_total{{route=\"route-{number}\",outcome=\"forwarded\",code=\"none\"}}"
-        );
-        redis::cmd("HSET")
-            .arg("pc:metrics")
-            .arg(field)
-            .arg(number)
-            .exec(&mut redis.connection())
-            .unwrap();
-    }
+    let line = |number: u32| {
+        format!(
+            "requests_total{{route=\"route-{number}\",outcome=\"forwarded\",code=\"none\"}} {number}\n"
+        )
+    };
+    redis::cmd("SET")
+        .arg(StoreKeys::new("pc").metrics_totals())
+        .arg((0..2500).map(line).collect::<String>())
+        .exec(&mut redis.connection())
+        .unwrap();
     let (before, begun) = (trips(&gateway).await, Instant::now());
     let read = async || get_with(&path, METRICS_TOKEN).await;
     let all = join_all((0..50).map(|_| read())).await;

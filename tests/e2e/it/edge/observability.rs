@@ -10,7 +10,7 @@ use crate::support::issuer::{AUDIENCE, ISSUER, Issuer, TRUSTED, claims, header, 
 use crate::support::process::Folder;
 use crate::support::redis_server::Redis;
 use crate::support::stack::{EDGE_AUTH_KEY, RECORD_ENCRYPTION_KEY, Stack, stop};
-use portcullis_core::{Policy, StoreKeys, TokenHash};
+use portcullis_core::{Policy, StoreKeys, TokenHash, read_totals};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -85,6 +85,18 @@ async fn hash(gateway: &Gateway, key: &str) -> BTreeMap<String, String> {
     let words: Vec<String> =
         serde_json::from_value(gateway.run(json!(["HGETALL", key])).await).unwrap();
     words.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
+}
+
+/// Returns the counters of all edges, as the store has them.
+async fn totals(gateway: &Gateway) -> BTreeMap<String, u64> {
+    let command = read_totals(&StoreKeys::new("pc"));
+    let words = command.words().iter().map(|word| str::from_utf8(word).unwrap());
+    let text = gateway.run(words.collect()).await;
+    let pair = |line: &str| {
+        let (name, count) = line.rsplit_once(' ').unwrap();
+        (name.to_owned(), count.parse().unwrap())
+    };
+    text.as_str().unwrap().lines().map(pair).collect()
 }
 
 async fn refusals(gateway: &Gateway) -> Vec<Value> {
@@ -233,15 +245,15 @@ async fn store_has_what_operators_see_and_no_secret() {
     assert!(steps(of("token_malformed")).iter().any(|(name, _)| name == "decide"));
     assert!(entries.iter().all(|own| own.get("subject").is_none()), "{entries:?}");
 
-    let counters = hash(&gateway, "pc:metrics").await;
-    let count = |name: &str| counters.get(name).map_or(0, |count| count.parse::<u64>().unwrap());
+    let counters = totals(&gateway).await;
+    let count = |name: &str| counters.get(name).copied().unwrap_or_default();
     assert_eq!(count("limit_checks_total{limit=\"few\",result=\"passed\"}"), 2, "{counters:?}");
     assert_eq!(count("limit_checks_total{limit=\"few\",result=\"refused\"}"), 2, "{counters:?}");
     // An observation moves one counter and the sum, because the store bills each.
     let observed = |name: &str| {
         let name = format!("{name}_milliseconds_observations{{");
         let of_name = counters.iter().filter(|(field, _)| field.starts_with(&name));
-        of_name.map(|(_, count)| count.parse::<u64>().unwrap()).sum::<u64>()
+        of_name.map(|(_, count)| *count).sum::<u64>()
     };
     assert_eq!(observed("clearance_age"), 3, "{counters:?}");
     assert_eq!(count("clearance_age_milliseconds_observations{le=\"300000\"}"), 0);
@@ -358,14 +370,12 @@ async fn token_without_the_permissions_loses_and_repeats_no_count() {
         tokio::time::sleep(Duration::from_millis(1100)).await;
     }
     let field = "requests_total{route=\"api\",outcome=\"refused\",code=\"token_missing\"}";
-    let count = async || hash(&gateway, "pc:metrics").await.get(field).cloned();
-    until(&stack, "the counts are not written", async || {
-        (count().await.as_deref() == Some("15")).then_some(())
-    })
-    .await;
+    let count = async || totals(&gateway).await.get(field).copied();
+    until(&stack, "the counts are not written", async || (count().await == Some(15)).then_some(()))
+        .await;
     tokio::time::sleep(Duration::from_millis(1100)).await;
     until(&stack, "the counts change", async || Some(())).await;
-    assert_eq!(count().await.as_deref(), Some("15"));
+    assert_eq!(count().await, Some(15));
     let log = stack.log("edge");
     assert_eq!(log.matches("observations_refused").count(), 1, "{log}");
     assert!(log.contains("NOPERM"), "{log}");

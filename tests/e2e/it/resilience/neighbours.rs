@@ -502,7 +502,7 @@ async fn earlier_edge_and_auth_service_work_with_the_current_gateway() {
             json!([
                 ["GET", "pc:token:none"],
                 ["SET", "pc:token:x", "1800000000", "EX", "60"],
-                ["HINCRBY", "pc:metrics", "x", "7"],
+                ["RPUSH", "pc:usage", "a", "b", "c", "d", "e", "f", "g"],
                 ["MGET", "pc:token:none", "pc:token:x"],
             ]),
         )

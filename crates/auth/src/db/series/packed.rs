@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-/// Counts by name. The names are those of the hash `pc:metrics`, such as
+/// Counts by name. The names are those of `pc:metrics:totals`, such as
 /// `requests_total{route="api"}`. Those of this service begin with `auth_`.
 pub type Counters = BTreeMap<String, u64>;
 
