@@ -13,8 +13,8 @@ pub struct Observed {
     pub lacks_policy: Cell<bool>,
     /// Whether the store has too many isolates' states, so that all are to be written again.
     pub has_too_many: Cell<bool>,
-    /// When the life of what the isolate writes was set last, in Unix milliseconds; 0 if nothing was
-    /// written yet.
+    /// When the life of what the isolate writes was set last, in Unix milliseconds; 0 if nothing
+    /// was written yet.
     pub renewed_ms: Cell<u64>,
     /// Whether it was logged that the store refuses some of it.
     pub was_logged: Cell<bool>,
@@ -44,8 +44,8 @@ impl Observed {
         self.renewed_ms.get() != 0
     }
 
-    /// Returns whether to set the life of what the isolate writes again. That is rare, because stores
-    /// bill each command.
+    /// Returns whether to set the life of what the isolate writes again. That is rare, because
+    /// stores bill each command.
     pub fn is_renewal_due(&self, now_ms: u64) -> bool {
         now_ms.abs_diff(self.renewed_ms.get()) >= RENEW_MS
     }

@@ -6,7 +6,7 @@ local counts, names = {}, {}
 local function add(text)
   -- With a line break at the end, a text without one is not searched again from each place.
   for line in (text .. '\n'):gmatch('([^\n]*)\n') do
-    -- A longer line is no counter, and would be slow to match.
+    -- A longer line is not a counter, and would be slow to match.
     local name, count = line:sub(1, 600):match('^(.+) (%d+)$')
     if name and not counts[name] and #names < 20000 then
       names[#names + 1] = name
