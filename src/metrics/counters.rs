@@ -141,7 +141,7 @@ impl Histogram {
     }
 }
 
-/// The most names with labels in one batch.
+/// The most names with labels in one batch. The script that adds batches up reads no more.
 const FIELDS_MAX: usize = 2000;
 
 #[cfg(test)]

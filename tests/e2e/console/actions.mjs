@@ -113,6 +113,15 @@ async function users(desk, facts) {
   assert.equal(claim(wider.access, 'team'), 'gate');
   await passes(facts, wider.access, '/api/admin/x');
 
+  // A colleague has changed the scope since this page was loaded.
+  await desk.visit(path);
+  const change = { scope: 'api:read', reason: 'ticket 8a' };
+  assert.equal((await desk.api('POST', `${path.replace('/console', '')}/claims`, change)).status, 200);
+  const late = await desk.act('change-claims', 'ticket 8b', { fields: { scope: 'api:read admin api:write' }, mayFail: true });
+  assert.equal(late.status, 409);
+  assert.match(late.said, /changed meanwhile/);
+  assert.equal(claim((await login(facts, bert)).access, 'scope'), 'api:read');
+
   await desk.visit(path);
   stored(await desk.act('delete-user', 'ticket 9'));
   await refused(facts, wider.access, ENDED);
@@ -125,10 +134,13 @@ async function quotas(desk, facts) {
   const statuses = [];
   for (let turn = 0; turn < 7; turn += 1) statuses.push((await ask(facts, LIMITED, { token: access })).status);
   assert.ok(statuses.includes(429), `the limit is 5 requests: ${statuses}`);
-  // The limit is listed once the edge has written its counters.
+  // The edge writes its counters with the first request after its interval.
   await desk.visit('/console/limits');
   const button = desk.page.locator('main tr', { hasText: 'limited' }).getByRole('button', { name: /quota/i }).first();
-  await button.waitFor({ timeout: 60_000 });
+  await until(async () => {
+    await ask(facts, '/public/x');
+    return button.isVisible();
+  }, 'the limit in the list', 60);
   stored(await desk.act(button, 'ticket 10', { fields: { part0: await userId(desk, anna.username), quota: 50 } }));
   // The isolate knows that the caller is over the limit, and asks again after Retry-After.
   const becomes = (expected) => until(

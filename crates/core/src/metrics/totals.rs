@@ -68,7 +68,7 @@ fn run(keys: &StoreKeys, waiting_min: u64) -> Command {
 /// How many batches wait at most, and how many names in all of them, by about.
 const BATCHES_WAITING_MAX: u64 = 64;
 const NAMES_WAITING_MAX: u64 = 4096;
-/// How many batches are kept that can't be added up. The script reads no more at once.
+/// How many batches are kept that can't be added up. The script reads 128 at once.
 const BATCHES_KEPT_MAX: i64 = 1024;
 /// How long the store keeps counters to which no edge adds, as in the script.
 const KEPT_SECONDS: u32 = 7 * 86_400;
