@@ -196,4 +196,10 @@ mod tests {
         assert_eq!(again.len(), FIELDS_MAX);
         assert_eq!(again.keys().filter(|field| field.contains("route=\"a\"")).count(), 2);
     }
+
+    #[test]
+    fn script_reads_as_many_names_as_a_batch_has() {
+        let reads = format!("add(batch, {FIELDS_MAX})");
+        assert!(portcullis_core::TOTALS_SCRIPT.contains(&reads));
+    }
 }

@@ -42,10 +42,6 @@ mod tests {
 
     #[test]
     fn touch_script_is_allowed_by_the_example_tokens() {
-        use sha1::Digest as _;
-        let hash: String =
-            sha1::Sha1::digest(TOUCH_SCRIPT).iter().map(|byte| format!("{byte:02x}")).collect();
-        let tokens = include_str!("../../../../docs/redis-gateway-tokens.toml");
-        assert!(tokens.contains(&hash), "{hash}");
+        assert_eq!(crate::store::script::documented_tokens(TOUCH_SCRIPT), 1);
     }
 }

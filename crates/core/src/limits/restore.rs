@@ -58,11 +58,7 @@ mod tests {
 
     #[test]
     fn documented_token_may_run_the_script() {
-        use sha1::Digest as _;
-        let sha1 = sha1::Sha1::digest(RESTORE_SCRIPT);
-        let sha1: String = sha1.iter().map(|byte| format!("{byte:02x}")).collect();
-        let tokens = include_str!("../../../../docs/redis-gateway-tokens.toml");
-        assert!(tokens.contains(&sha1), "{sha1}");
+        assert_eq!(script::documented_tokens(RESTORE_SCRIPT), 1);
     }
 
     #[test]

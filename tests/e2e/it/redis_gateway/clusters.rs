@@ -7,6 +7,7 @@ use crate::support::load::under_load;
 use crate::support::process::free_ports;
 use crate::support::redis_server::{Redis, connection, role};
 use crate::support::stack::{Stack, Tokens};
+use portcullis_core::{StoreKeys, add_up_counters, push_counters, read_totals};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::Arc;
@@ -338,6 +339,29 @@ async fn cluster_behaves_as_one_redis() {
         assert!(seen.answered > 50, "{seen:?}");
         assert!(dead(&n) || seen.gap < Duration::from_secs(2), "another master's key: {seen:?}");
     }
+}
+
+#[tokio::test]
+async fn counters_of_the_edge_are_added_up_in_one_slot() {
+    let cluster = Cluster::start();
+    let gateway = Gateway::start(&cluster.url(), &[]);
+    gateway.ready().await;
+    let keys = StoreKeys::new("pc");
+    let run = async |words: &[Vec<u8>]| {
+        gateway.run(words.iter().map(|word| str::from_utf8(word).unwrap()).collect()).await
+    };
+    let batch = [("a_total{}".to_owned(), 2)].into();
+    for _ in 0..3 {
+        for command in push_counters(&keys, &batch, true) {
+            run(command.words()).await;
+        }
+    }
+    assert_eq!(run(read_totals(&keys).words()).await, "a_total{} 6\n");
+    for command in add_up_counters(&keys) {
+        run(command.words()).await;
+    }
+    assert_eq!(gateway.run(json!(["LLEN", keys.metrics_batches()])).await, 0);
+    assert_eq!(run(read_totals(&keys).words()).await, "a_total{} 6\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,10 +19,10 @@ use portcullis_core::UnixSeconds;
 use serde_json::{Value, json};
 use std::sync::{Arc, LazyLock};
 
-static NOBODY: LazyLock<ClientInfo> = LazyLock::new(ClientInfo::default);
+static NO_INFO: LazyLock<ClientInfo> = LazyLock::new(ClientInfo::default);
 
 fn directory(service: &TestService, now: UnixSeconds) -> Directory<'_> {
-    let by = By { actor: Actor::Operator, subject: None, client: &NOBODY };
+    let by = By { actor: Actor::Operator, subject: None, client: &NO_INFO };
     Directory { db: &service.db, publisher: &service.publisher, audit: None, by, now }
 }
 
@@ -45,7 +45,7 @@ async fn by_secret(
 ) -> Result<ClientToken, Problem> {
     let (client_id, secret) = (id.to_owned(), secret.to_owned());
     let credential = ClientCredential::Secret { client_id, secret };
-    service.sessions.client_credentials(&credential, scope, &NOBODY, now).await
+    service.sessions.client_credentials(&credential, scope, &NO_INFO, now).await
 }
 
 async fn change(service: &TestService, id: &str, patch: Value, now: UnixSeconds) -> Delivery {
@@ -265,7 +265,7 @@ async fn one_token_of_a_client_is_revoked_alone() {
         let three = by_secret(&service, &id, &secret, None, after(5)).await.unwrap();
         let four = by_secret(&service, &id, &secret, None, after(5)).await.unwrap();
         let revoke = async |token: &ClientToken, client_id: Option<&str>| {
-            service.sessions.revoke(&token.access_token, client_id, &NOBODY, after(5)).await
+            service.sessions.revoke(&token.access_token, client_id, &NO_INFO, after(5)).await
         };
         assert_eq!(revoke(&three, Some("portcullis")).await, Err(Problem::ClientMismatch));
         assert_eq!(revoke(&three, Some(&id)).await, Ok(Delivery::Pending));
@@ -320,7 +320,7 @@ async fn assertion_works_once_also_for_twenty_requests_at_once() {
             let tasks = (0..20).map(|_| {
                 let (service, credential) = (Arc::clone(&service), Arc::clone(&credential));
                 tokio::spawn(async move {
-                    service.sessions.client_credentials(&credential, None, &NOBODY, T).await
+                    service.sessions.client_credentials(&credential, None, &NO_INFO, T).await
                 })
             });
             let tasks: Vec<_> = tasks.collect();
@@ -335,7 +335,7 @@ async fn assertion_works_once_also_for_twenty_requests_at_once() {
             let tokens = service.db.query_number("SELECT COUNT(*) FROM client_tokens").await;
             assert_eq!(tokens.unwrap(), 1);
             let grant = async |credential: &ClientCredential, now| {
-                service.sessions.client_credentials(credential, None, &NOBODY, now).await
+                service.sessions.client_credentials(credential, None, &NO_INFO, now).await
             };
             // The same `jti` in another assertion, and after the leeway and the cleanup.
             assert!(grant(&signer.credential("a", T.0 + 61), T).await.is_err());
@@ -348,7 +348,7 @@ async fn assertion_works_once_also_for_twenty_requests_at_once() {
             assert!(grant(&signer.credential("b", T.0 + 60), T).await.is_ok());
             // A refused scope uses up nothing.
             let other = signer.credential("c", T.0 + 60);
-            let wide = service.sessions.client_credentials(&other, Some("x"), &NOBODY, T).await;
+            let wide = service.sessions.client_credentials(&other, Some("x"), &NO_INFO, T).await;
             assert_eq!(wide.err(), Some(Problem::ScopeInvalid));
             assert!(grant(&other, T).await.is_ok());
         },
@@ -366,7 +366,7 @@ async fn client_that_was_changed_since_its_proof_gets_no_token() {
             let (id, secret) = add(&service, &json!({ "name": "batch" })).await;
             let used = UsedCredential::Secret(token_hash(&secret));
             let issue = async |own: &OAuthClient, used: &UsedCredential| {
-                service.sessions.issue_to_authenticated(own, used, None, &NOBODY, after(1)).await
+                service.sessions.issue_to_authenticated(own, used, None, &NO_INFO, after(1)).await
             };
             let own = directory(&service, T).client(&id).await.unwrap();
             assert!(issue(&own, &used).await.is_ok());
@@ -421,12 +421,12 @@ async fn client_has_one_way_to_authenticate() {
                     false,
                 ),
             ] {
-                let granted = service.sessions.client_credentials(&credential, None, &NOBODY, T);
+                let granted = service.sessions.client_credentials(&credential, None, &NO_INFO, T);
                 assert_eq!(granted.await.is_ok(), ok);
             }
             change(&service, &signer.id, json!({ "disabled": true }), T).await;
             let refused = signer.credential("4", T.0 + 60);
-            let refused = service.sessions.client_credentials(&refused, None, &NOBODY, T).await;
+            let refused = service.sessions.client_credentials(&refused, None, &NO_INFO, T).await;
             assert_eq!(refused.err(), Some(Problem::ClientInvalid));
         },
     )
